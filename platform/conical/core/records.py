@@ -1,0 +1,157 @@
+"""Plain records that pass between layers. Layers that are siblings meet here, never in each other."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = ("train", "val", "test")
+
+# Why a video is quarantined. One word each, so that a summary by kind is short.
+FAILURE_KINDS = (
+    "missing",  # no file at the address
+    "empty",  # zero bytes
+    "not_a_video",  # no container format recognises it
+    "no_video_stream",  # for example audio only
+    "truncated",  # the stream ends before its index says
+    "corrupt",  # the decoder refuses packets
+    "too_slow",  # the deadline passed
+    "crashed",  # the decoding process died
+    "refused",  # no backend is exact on this kind of file
+    "caption_failed",  # the captioner gave nothing usable
+)
+
+_SAFE_ID = re.compile(r"[^\x00-\x1f/\\]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRecord:
+    """One row of a manifest: a clip and what people wrote about it.
+
+    Args:
+        video_id: unique in the dataset; no control characters, slashes or backslashes.
+        uri: path of the file, relative to the dataset root, or absolute.
+        split: one of `SPLITS`.
+        captions: the human captions, untouched.
+        start_seconds: where the clip starts in the file.
+        end_seconds: where it ends (exclusive); None: at the end of the file.
+        source_id: what the clip was cut from (for example a YouTube id); "" if unknown.
+        extra: anything else the dataset says, as JSON values.
+
+    Raises:
+        ValueError: a field is out of range.
+    """
+
+    video_id: str
+    uri: str
+    split: str
+    captions: tuple[str, ...] = ()
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
+    source_id: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _SAFE_ID.fullmatch(self.video_id) or self.video_id in (".", ".."):
+            raise ValueError(f"video_id must be a plain name without slashes or control characters, got {self.video_id!r}")
+        if self.split not in SPLITS:
+            raise ValueError(f"split of {self.video_id} must be one of {', '.join(SPLITS)}; got {self.split!r}")
+        if self.start_seconds < 0 or (self.end_seconds is not None and self.end_seconds <= self.start_seconds):
+            raise ValueError(
+                f"{self.video_id} must have 0 <= start_seconds < end_seconds, "
+                f"got {self.start_seconds} and {self.end_seconds}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledFrames:
+    """Exact frames of one clip.
+
+    Args:
+        frames: uint8, (num_frames, height, width, 3), RGB.
+        frame_indices: index of each frame in presentation order, from 0 at the file's first frame.
+        pts_seconds: presentation time of each frame.
+        decoder: name of the backend that read them.
+        is_padded: fewer frames existed than were asked for; the last one is repeated.
+    """
+
+    frames: NDArray[np.uint8]
+    frame_indices: tuple[int, ...]
+    pts_seconds: tuple[float, ...]
+    decoder: str
+    is_padded: bool = False
+
+    def __post_init__(self) -> None:
+        count = len(self.frame_indices)
+        assert self.frames.dtype == np.uint8, self.frames.dtype
+        assert self.frames.ndim == 4, self.frames.shape
+        assert self.frames.shape[3] == 3, self.frames.shape
+        assert self.frames.shape[0] == count == len(self.pts_seconds), (self.frames.shape, count)
+
+    def __repr__(self) -> str:
+        return f"SampledFrames(frames={self.frames.shape}, indices={self.frame_indices}, decoder={self.decoder!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A bad input: counted, named and set aside.
+
+    Args:
+        video_id: which clip.
+        uri: where it was looked for.
+        stage: `ingest` or `caption`.
+        kind: one of `FAILURE_KINDS`.
+        message: one line for a person.
+    """
+
+    video_id: str
+    uri: str
+    stage: str
+    kind: str
+    message: str
+
+    def __post_init__(self) -> None:
+        assert self.kind in FAILURE_KINDS, self.kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionRecord:
+    """One supplement in the ledger. Rows are found by `key`, never by position.
+
+    Args:
+        key: content address of everything that determines the text.
+        video_id: which clip.
+        prompt_id: `A`, `B`, `C` or a user's own.
+        prompt_hash: hash of the prompt's text and version.
+        sample: 0-based number of the sample for this prompt.
+        text: the supplement; "" when status is not `ok`.
+        status: `ok` or a failure kind.
+        captioner: registry name.
+        model: name or path of the model.
+        revision: revision or content hash of the weights.
+        frame_recipe: hash of the frame recipe it watched.
+        generation: JSON of the generation settings.
+        tokens_out: generated tokens.
+        truncated: generation stopped at the limit, not at the end of the text.
+        seconds: wall time of the batch divided by its rows.
+    """
+
+    key: str
+    video_id: str
+    prompt_id: str
+    prompt_hash: str
+    sample: int
+    text: str
+    status: str
+    captioner: str
+    model: str
+    revision: str
+    frame_recipe: str
+    generation: str
+    tokens_out: int
+    truncated: bool
+    seconds: float

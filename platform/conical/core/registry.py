@@ -1,0 +1,35 @@
+"""Names to things: a dict literal of the house, or `package.module:Name` from outside."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from conical.core.errors import ConfigError
+from conical.core.options import did_you_mean
+
+
+def resolve(what: str, name: str, table: Mapping[str, Any]) -> Any:
+    """The entry called `name`, or the object at `package.module:Name`.
+
+    Args:
+        what: what is looked up, for the message (`captioner`, `model`).
+        name: a key of `table`, or an import path with a colon.
+        table: the house's own entries.
+
+    Raises:
+        ConfigError: no such entry, or the import path leads nowhere.
+    """
+    if name in table:
+        return table[name]
+    if ":" not in name:
+        raise ConfigError(
+            f"unknown {what} {name!r}: choose one of {', '.join(table)}, or give package.module:Name."
+            + did_you_mean(name, table)
+        )
+    module_name, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{what} {name!r} cannot be imported: {error}") from error
