@@ -1,0 +1,115 @@
+"""Conical Embedding Optimization: a caption, its video and a transformed copy of the video pull one another together.
+
+With t_i a caption's embedding, v_i its video's and a_i that of the same clip after a random transformation:
+
+    L = w_tv L_tv + w_ta L_ta + w_va L_va
+
+    L_tv   text to video        alignment to the video
+    L_ta   text to copy         alignment to its copy
+    L_va   video to copy        elasticity preservation
+
+Each term is `info_nce` with its own scale; the talk leaves the positive out of the denominator (`"negatives"`) and sums
+in the one direction written here. It does not say how rows of the same clip are treated; we mask them (`video_ids`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from conical.core.options import require
+from conical.losses.info_nce import info_nce
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CeoTerms:
+    """The loss and its three terms before weighting.
+
+    Args:
+        total: scalar to call `backward` on.
+        tv: scalar, text to video.
+        ta: scalar, text to copy.
+        va: scalar, video to copy.
+    """
+
+    total: Tensor
+    tv: Tensor
+    ta: Tensor
+    va: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("total", "tv", "ta", "va"):
+            assert getattr(self, name).ndim == 0, name
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={getattr(self, name).item():.4f}" for name in ("total", "tv", "ta", "va"))
+        return f"CeoTerms({values})"
+
+
+def ceo_loss(
+    text: Float[Tensor, "batch dim"],
+    video: Float[Tensor, "batch dim"],
+    augmented: Float[Tensor, "batch dim"],
+    *,
+    tau_tv: float | Float[Tensor, ""],
+    tau_ta: float | Float[Tensor, ""],
+    tau_va: float | Float[Tensor, ""],
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    denominator: str = "negatives",
+    symmetric: bool = False,
+    video_ids: Int[Tensor, " batch"] | None = None,
+) -> CeoTerms:
+    """Weighted sum of the three contrastive terms of this module's head.
+
+    Give the embeddings of the global batch: negatives come from all ranks (`conical.distributed.gather_with_grad`).
+
+    Args:
+        text: (batch, dim) caption embeddings, normalised in here; row i of all three is the same clip.
+        video: (batch, dim) video embeddings.
+        augmented: (batch, dim) embeddings of the transformed copies.
+        tau_tv: scale of text to video, above 0; a scalar tensor gets a gradient. It multiplies the cosines.
+        tau_ta: scale of text to copy.
+        tau_va: scale of video to copy.
+        weights: (w_tv, w_ta, w_va), each >= 0, not all 0.
+        denominator: `"negatives"` (the talk's) or `"all"`.
+        symmetric: average each term with its reverse direction (the talk: no).
+        video_ids: (batch,) integers; rows that share one are masked out of each other's denominator.
+
+    Returns:
+        The total and the three terms.
+
+    Raises:
+        ValueError: shapes differ, a scale, weight or choice is wrong, or no row has a negative under `"negatives"`.
+
+    Source: Yang, Chen, Yao, ECAI 2025, Conical Embedding Optimization.
+
+    All cosines are 1 at j = i and 0 elsewhere; under `"negatives"` each row gives 0 - tau:
+
+    >>> import torch
+    >>> ceo_loss(torch.eye(2), torch.eye(2), torch.eye(2), tau_tv=1.0, tau_ta=2.0, tau_va=4.0, weights=(1, 1, 0.5))
+    CeoTerms(total=-5.0000, tv=-1.0000, ta=-2.0000, va=-4.0000)
+    """
+    check_weights(*weights)
+
+    def term(query: Tensor, gallery: Tensor, tau: float | Tensor) -> Tensor:
+        return info_nce(query, gallery, tau=tau, denominator=denominator, symmetric=symmetric, video_ids=video_ids)
+
+    tv, ta, va = term(text, video, tau_tv), term(text, augmented, tau_ta), term(video, augmented, tau_va)
+    w_tv, w_ta, w_va = weights
+    return CeoTerms(total=w_tv * tv + w_ta * ta + w_va * va, tv=tv, ta=ta, va=va)
+
+
+def check_weights(w_tv: float, w_ta: float, w_va: float) -> None:
+    """Refuse weights below zero and weights that are all zero.
+
+    Raises:
+        ValueError: as said.
+    """
+    for name, weight in (("w_tv", w_tv), ("w_ta", w_ta), ("w_va", w_va)):
+        require(0 <= weight < float("inf"), f"{name} must be a finite number >= 0, got {weight}")
+    require(w_tv + w_ta + w_va > 0, "w_tv, w_ta and w_va are all 0: nothing would be trained; set at least one above 0")

@@ -1,0 +1,132 @@
+"""The one contrastive term that all losses here are made of.
+
+For row i with positive s_ii and admitted columns D_i, at the scale tau (it multiplies: an inverse temperature):
+
+    l_i = -log( exp(tau s_ii) / sum_{j in D_i} exp(tau s_ij) )  =  logsumexp_{j in D_i}(tau s_ij) - tau s_ii
+
+`denominator="all"`: D_i holds the positive and the negatives (InfoNCE). `denominator="negatives"`: D_i holds the
+negatives only (the decoupled form; l_i may be below zero). Negatives of row i are the columns j != i that belong to
+another video than row i.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from conical.core.options import require, require_choice
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+DENOMINATORS = ("negatives", "all")
+
+
+def cosine_similarity(
+    query: Float[Tensor, "query dim"], gallery: Float[Tensor, "gallery dim"]
+) -> Float[Tensor, "query gallery"]:
+    """Cosine of each query with each gallery row, in float32 or wider whatever autocast says.
+
+    Args:
+        query: (query, dim) embeddings of any length above zero.
+        gallery: (gallery, dim) embeddings of any length above zero.
+
+    Returns:
+        (query, gallery) similarities in [-1, 1].
+
+    >>> cosine_similarity(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
+    tensor([[1., 0.]])
+    """
+    # bfloat16 cosines near 1 are 0.004 apart: at tau = 100 that is a step of 0.4 in the logits
+    with torch.autocast(device_type=query.device.type, enabled=False):
+        wide = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
+        unit_query = torch.nn.functional.normalize(query.to(wide), dim=-1)
+        unit_gallery = torch.nn.functional.normalize(gallery.to(wide), dim=-1)
+        return unit_query @ unit_gallery.T
+
+
+def contrastive_term(
+    similarity: Float[Tensor, "batch batch"],
+    *,
+    tau: float | Float[Tensor, ""],
+    denominator: str = "all",
+    symmetric: bool = False,
+    video_ids: Int[Tensor, " batch"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean over the rows of the contrastive term of this module's head.
+
+    A row without negatives (all others are its own video) adds nothing under `"negatives"`: the mean runs over the
+    other rows. Under `"all"` it counts as the 0 that the formula gives.
+
+    Args:
+        similarity: (batch, batch); row i and column i are the positive pair.
+        tau: scale that multiplies the similarities, above 0; a scalar tensor gets a gradient.
+        denominator: `"all"` or `"negatives"`.
+        symmetric: average the rows' direction with the columns'.
+        video_ids: (batch,) integers; pairs of rows that share one are neither positives nor negatives.
+
+    Returns:
+        Scalar loss.
+
+    Raises:
+        ValueError: a shape, scale or choice is wrong, or no row has a negative under `"negatives"`.
+
+    Source: van den Oord et al. 2018, eq. 4 ("all"); Yeh et al. 2022, "Decoupled Contrastive Learning" ("negatives").
+
+    With the logits [[2, 0], [1, 3]] the rows give (0 - 2) and (1 - 3), so the mean is -2:
+
+    >>> contrastive_term(torch.tensor([[1.0, 0.0], [0.5, 1.5]]), tau=2.0, denominator="negatives")
+    tensor(-2.)
+    """
+    _check_scale(tau)
+    require_choice("denominator", denominator, DENOMINATORS)
+    require(
+        similarity.ndim == 2 and similarity.shape[0] == similarity.shape[1] and similarity.shape[0] > 0,
+        f"similarity must be (batch, batch) with batch >= 1, got {tuple(similarity.shape)}: "
+        "give as many queries as gallery rows",
+    )
+    is_negative = _negatives(similarity, video_ids)
+    logits = tau * similarity
+    rows = _one_direction(logits, is_negative, denominator)
+    if not symmetric:
+        return rows
+    return (rows + _one_direction(logits.T, is_negative, denominator)) / 2
+
+
+def _check_scale(tau: float | Tensor) -> None:
+    # the value of a tensor is not read: that would stall a GPU at each step
+    if isinstance(tau, Tensor):
+        require(tau.ndim == 0, f"tau must be a number or a scalar tensor, got shape {tuple(tau.shape)}")
+    else:
+        require(math.isfinite(tau) and tau > 0, f"tau must be a finite number > 0, got {tau}")
+
+
+def _negatives(similarity: Tensor, video_ids: Tensor | None) -> Bool[Tensor, "batch batch"]:
+    batch = similarity.shape[0]
+    if video_ids is None:
+        return ~torch.eye(batch, dtype=torch.bool, device=similarity.device)
+    require(
+        video_ids.shape == (batch,) and not video_ids.is_floating_point(),
+        f"video_ids must be {batch} integers, one a row, got {video_ids.dtype} of shape {tuple(video_ids.shape)}",
+    )
+    ids = video_ids.to(similarity.device)
+    return ids[:, None] != ids[None, :]
+
+
+def _one_direction(logits: Tensor, is_negative: Tensor, denominator: str) -> Tensor:
+    positive = logits.diagonal()
+    if denominator == "all":
+        is_admitted = is_negative | torch.eye(len(positive), dtype=torch.bool, device=logits.device)
+        return (logits.masked_fill(~is_admitted, -math.inf).logsumexp(dim=1) - positive).mean()
+    has_negative = is_negative.any(dim=1)
+    require(
+        bool(has_negative.any()),
+        f"denominator 'negatives' needs rows of at least 2 videos in a batch, got {len(positive)} row(s) of one video: "
+        "use a larger batch, more videos in it, or denominator 'all'",
+    )
+    # logsumexp of an empty row is -inf with a NaN gradient, so such rows are left out before it
+    kept = logits.masked_fill(~is_negative, -math.inf)[has_negative]
+    return (kept.logsumexp(dim=1) - positive[has_negative]).mean()

@@ -1,0 +1,63 @@
+"""What of a loss can be configured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from conical.core.options import Options, require, require_choice
+from conical.losses.ceo import check_weights
+from conical.losses.contrastive import DENOMINATORS
+
+MIN_SCALE = 1.0
+MAX_SCALE = 100.0
+
+# each loss with the terms it is the sum of; a loss without `ta` and `va` needs no transformed copies
+LOSSES: dict[str, tuple[str, ...]] = {
+    "ceo": ("tv", "ta", "va"),
+    "info_nce": ("tv",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOptions(Options):
+    """Which loss, and its scales and weights; `info_nce` reads those of `tv` only.
+
+    Args:
+        name: one of `LOSSES`.
+        tau_tv: scale of text to video, in [1, 100]; it multiplies the cosines. The talk names no values; at 50 two
+            cosines 0.1 apart differ by a factor of 150, sharp enough to rank and short of CLIP's bound of 100.
+        tau_ta: scale of text to the transformed copy, in [1, 100].
+        tau_va: scale of video to the transformed copy, in [1, 100].
+        w_tv: weight of text to video, >= 0.
+        w_ta: weight of text to copy, >= 0.
+        w_va: weight of video to copy, >= 0.
+        denominator: `"negatives"` (the talk's) or `"all"` (ordinary InfoNCE).
+        symmetric: average both directions of each term.
+        is_learnable: the scales are trained, starting at the values above.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    name: str = "ceo"
+    tau_tv: float = 50.0
+    tau_ta: float = 50.0
+    tau_va: float = 50.0
+    w_tv: float = 1.0
+    w_ta: float = 1.0
+    w_va: float = 1.0
+    denominator: str = "negatives"
+    symmetric: bool = False
+    is_learnable: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice("name", self.name, LOSSES)
+        require_choice("denominator", self.denominator, DENOMINATORS)
+        for name in ("tau_tv", "tau_ta", "tau_va"):
+            scale = getattr(self, name)
+            require(MIN_SCALE <= scale <= MAX_SCALE, f"{name} must be in [{MIN_SCALE:g}, {MAX_SCALE:g}], got {scale}")
+        check_weights(self.w_tv, self.w_ta, self.w_va)
+        require(
+            self.name != "info_nce" or self.w_tv > 0,
+            "w_tv must be > 0 for info_nce, which has no other term; got 0",
+        )
