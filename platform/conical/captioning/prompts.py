@@ -1,7 +1,7 @@
 """Prompts as versioned text. A caption's key holds the hash of its prompt, so an edited prompt never reuses old rows.
 
-The three levels are those of the talk (`science.md` 3): A supplements the human caption and is given it, B is brief with
-details, C is simple. B and C see the video alone, which is why only they may enter a gallery.
+The three levels are those of the talk (`science.md` 3): A supplements the human caption and is given it, B is brief
+with details, C is simple. B and C see the video alone, which is why only they may enter a gallery.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ PROMPTS: dict[str, Prompt] = {
     "A": Prompt(
         id="A",
         version=1,
-        text='Someone described this video as: "{caption}" Write a new caption that supplements it with layers of detail and '
-        "interpretation that are not evident in the original.",
+        text='Someone described this video as: "{caption}" Write a new caption that supplements it with layers of '
+        "detail and interpretation that are not evident in the original.",
         reads_human_caption=True,
     ),
     "B": Prompt(

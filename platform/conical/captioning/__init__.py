@@ -1,0 +1,33 @@
+"""Supplements: prompts, captioners, keys, the prompt mix and the splitting of long texts."""
+
+from conical.captioning.captioner import Captioner, CaptionerCard, CaptionText
+from conical.captioning.catalogue import CAPTIONERS, CaptionerEntry, create_captioner, describe_captioner
+from conical.captioning.generation import GenerationOptions
+from conical.captioning.keys import CaptionRow, caption_key, caption_rows, human_caption_for
+from conical.captioning.mix import HUMAN, PromptMix
+from conical.captioning.options import CaptionOptions, EndpointOptions
+from conical.captioning.prompts import PROMPTS, Prompt
+from conical.captioning.splitting import DEFAULT_LIMIT, split_text
+
+__all__ = [
+    "CAPTIONERS",
+    "DEFAULT_LIMIT",
+    "HUMAN",
+    "PROMPTS",
+    "CaptionOptions",
+    "CaptionRow",
+    "CaptionText",
+    "Captioner",
+    "CaptionerCard",
+    "CaptionerEntry",
+    "EndpointOptions",
+    "GenerationOptions",
+    "Prompt",
+    "PromptMix",
+    "caption_key",
+    "caption_rows",
+    "create_captioner",
+    "describe_captioner",
+    "human_caption_for",
+    "split_text",
+]
