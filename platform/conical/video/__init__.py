@@ -1,0 +1,25 @@
+"""Videos to exact frames: probe, sampling arithmetic, decoding, and decoding under a deadline."""
+
+from conical.video.backend import Backend, DecodedFrame
+from conical.video.deadline import DecodeProcess
+from conical.video.decode import BACKENDS, sample_frames
+from conical.video.geometry import Orientation, centre_square
+from conical.video.probe import VideoInfo, probe
+from conical.video.recipe import FrameRecipe
+from conical.video.sampling import SAMPLERS, sample_indices, window_span
+
+__all__ = [
+    "BACKENDS",
+    "SAMPLERS",
+    "Backend",
+    "DecodeProcess",
+    "DecodedFrame",
+    "FrameRecipe",
+    "Orientation",
+    "VideoInfo",
+    "centre_square",
+    "probe",
+    "sample_frames",
+    "sample_indices",
+    "window_span",
+]

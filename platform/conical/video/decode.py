@@ -1,0 +1,124 @@
+"""Exact frames of a clip.
+
+Frame k is the k-th frame in presentation order. Nothing is ever sought: seeking gives wrong frames, silently, on H.264
+in AVI, on open GOPs and on B-frame MPEG-4 (`science.md` 5).
+
+    1. probe        count the packets                        -> which indices to take, if each packet shows a frame
+    2. decode       all frames in order, convert the sampled -> the count as the decoder has it
+    3. decode again only where the two counts differ, with the indices of the true count
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conical.core.errors import DecodeError
+from conical.core.records import SampledFrames
+from conical.core.registry import resolve
+from conical.video.backend import Backend
+from conical.video.decord_backend import decord_frames
+from conical.video.geometry import centre_square
+from conical.video.probe import VideoInfo, probe
+from conical.video.pyav_backend import pyav_frames
+from conical.video.recipe import FrameRecipe
+from conical.video.sampling import sample_indices, window_span
+
+BACKENDS: dict[str, Backend] = {"pyav": pyav_frames, "decord": decord_frames}
+
+
+def sample_frames(
+    path: str | Path, recipe: FrameRecipe, *, start_seconds: float = 0.0, end_seconds: float | None = None
+) -> SampledFrames:
+    """Decode the sampled frames of a clip.
+
+    Args:
+        path: the video file.
+        recipe: how many, which and of what size.
+        start_seconds: where the clip starts, counted from the file's first frame, >= 0.
+        end_seconds: where it ends (exclusive); None: at the end of the file.
+
+    Returns:
+        `recipe.num_frames` frames, (num_frames, size, size, 3).
+
+    Raises:
+        DecodeError: see `probe` and the backends; also `truncated` when no frame lies in the window.
+    """
+    info = probe(path)
+    # PyAV is exact on every kind of file of the suite and converts only the frames that are kept
+    decoder = "pyav" if recipe.decoder == "auto" else recipe.decoder
+    backend: Backend = resolve("decoder", decoder, BACKENDS)
+    window = _Window(start_seconds, end_seconds)
+    expected = window_span(info.frame_seconds, start_seconds=start_seconds, end_seconds=end_seconds)
+    for _ in range(2):
+        wanted = (
+            sample_indices(expected, num_frames=recipe.num_frames, sampler=recipe.sampler) if expected else ((), False)
+        )
+        reading = _read(info, backend, window=window, wanted=frozenset(wanted[0]), size=recipe.size)
+        if not reading.span:
+            raise _nothing_there(info, window)
+        if reading.span == expected:
+            return _gather(reading, wanted[0], decoder=decoder, is_padded=wanted[1])
+        expected = reading.span
+    raise DecodeError("corrupt", f"{info.path.name}: the number of frames differs from one reading to the next")
+
+
+@dataclass(frozen=True)
+class _Window:
+    start_seconds: float
+    end_seconds: float | None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One sequential pass: the frames of the window, and the sampled ones with their times."""
+
+    span: range
+    pictures: dict[int, NDArray[np.uint8]]
+    seconds: dict[int, float]
+
+
+def _read(info: VideoInfo, backend: Backend, *, window: _Window, wanted: frozenset[int], size: int) -> _Reading:
+    pictures: dict[int, NDArray[np.uint8]] = {}
+    seconds: dict[int, float] = {}
+    first, stop, latest = None, 0, 0.0
+    with closing(backend(info)) as frames:
+        for index, frame in enumerate(frames):
+            # time stamps of AVI can run backwards by a frame; the decoder's order is the truth
+            latest = max(latest, frame.seconds)
+            if window.end_seconds is not None and latest >= window.end_seconds:
+                break
+            if latest < window.start_seconds:
+                continue
+            first, stop = index if first is None else first, index + 1
+            if index in wanted:
+                if frame.is_corrupt:
+                    raise DecodeError("corrupt", f"{info.path.name}: frame {index} is damaged")
+                pictures[index] = centre_square(frame.to_rgb(), size=size, orientation=frame.orientation)
+                seconds[index] = latest
+    return _Reading(range(first or 0, stop), pictures, seconds)
+
+
+def _gather(reading: _Reading, indices: tuple[int, ...], *, decoder: str, is_padded: bool) -> SampledFrames:
+    return SampledFrames(
+        frames=np.stack([reading.pictures[index] for index in indices]),
+        frame_indices=indices,
+        pts_seconds=tuple(reading.seconds[index] for index in indices),
+        decoder=decoder,
+        is_padded=is_padded,
+    )
+
+
+def _nothing_there(info: VideoInfo, window: _Window) -> DecodeError:
+    if window.start_seconds > 0 or window.end_seconds is not None:
+        end = "the end" if window.end_seconds is None else f"{window.end_seconds} s"
+        return DecodeError(
+            "truncated",
+            f"{info.path.name}: no frame between {window.start_seconds} s and {end}; "
+            f"the file lasts {info.duration_seconds:.3f} s",
+        )
+    return DecodeError("corrupt", f"{info.path.name}: no frame could be decoded")

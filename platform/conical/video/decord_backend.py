@@ -1,0 +1,84 @@
+"""Sequential decoding with decord.
+
+Its random access is wrong on H.264 in AVI and on streams with B-frames, so frames are only ever read one after the
+other. Its time stamps are wrong where packets have none of their own, so they come from the probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from conical.core.errors import DecodeError
+from conical.video.backend import DecodedFrame
+from conical.video.geometry import Orientation
+from conical.video.probe import VideoInfo
+
+# Its bundled FFmpeg turns deeper pictures into RGB wrongly (measured on 10-bit HEVC: off by up to 170 of 255).
+_EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
+# On MPEG-TS it fails for want of times; others are not measured.
+_EXACT_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "mpeg")
+
+
+def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
+    """Every frame of the first video stream.
+
+    Raises:
+        DecodeError: `refused`, decord is absent, cannot open the file or is not exact on this kind; `corrupt`, its
+            decoder refuses a packet.
+    """
+    reader, errors = _open(info)
+    try:
+        for index in range(len(reader)):
+            picture = reader.next().asnumpy()
+            if picture.shape[2] != 3:
+                # some widths (48 px) come with row padding read as a fourth channel
+                raise DecodeError(
+                    "refused", f"{info.path.name}: decord misreads a width of {info.width} px; choose decoder = 'pyav'"
+                )
+            yield DecodedFrame(
+                seconds=info.frame_seconds[min(index, info.num_frames - 1)],
+                to_rgb=lambda picture=picture: picture,
+                # decord has turned the picture upright; its pixels then lie on their side too
+                orientation=Orientation(sample_aspect=_shown_aspect(info, picture.shape)),
+            )
+    except StopIteration:
+        raise DecodeError("corrupt", f"{info.path.name}: decord ends before its own number of frames") from None
+    except errors as error:
+        raise DecodeError("corrupt", f"{info.path.name}: decord refuses a packet ({_first_line(error)})") from error
+    finally:
+        # it decodes ahead without bound for as long as it lives
+        del reader
+
+
+def _open(info: VideoInfo) -> tuple[Any, tuple[type[Exception], ...]]:
+    """A reader at the first frame, and the exceptions that its decoder raises."""
+    try:
+        import decord
+        from decord._ffi.base import DECORDError
+    except ImportError as error:
+        raise DecodeError("refused", "decord is not installed: choose decoder = 'pyav'") from error
+    errors = (RuntimeError, DECORDError)
+    name = info.path.name
+    if info.pixel_format not in _EXACT_PIXEL_FORMATS or info.container not in _EXACT_CONTAINERS:
+        kind = f"{info.pixel_format} in {info.container}"
+        raise DecodeError("refused", f"{name}: decord is not exact on {kind}; choose decoder = 'pyav'")
+    try:
+        reader = decord.VideoReader(str(info.path), num_threads=1)
+    except errors as error:
+        reason = _first_line(error)
+        raise DecodeError("refused", f"{name}: decord cannot open it ({reason}); choose decoder = 'pyav'") from error
+    if len(reader) != info.num_frames:
+        # it then repeats the last frame for those that an edit list or an open GOP drops
+        counts = f"{len(reader)} frames, the file shows {info.num_frames}"
+        raise DecodeError("refused", f"{name}: decord counts {counts}; choose decoder = 'pyav'")
+    return reader, errors
+
+
+def _shown_aspect(info: VideoInfo, shape: tuple[int, ...]) -> float:
+    is_turned = shape[:2] == (info.width, info.height) and info.width != info.height
+    return 1 / info.sample_aspect if is_turned else info.sample_aspect
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]
