@@ -84,7 +84,7 @@ def ceo_loss(
         The total and the three terms.
 
     Raises:
-        ValueError: shapes differ, a scale, weight or choice is wrong, or no row has a negative under `"negatives"`.
+        ValueError: shapes differ, a scale, weight or choice is wrong, or there is no negative under `"negatives"`.
 
     Source: Yang, Chen, Yao, ECAI 2025, Conical Embedding Optimization.
 

@@ -58,8 +58,8 @@ def contrastive_term(
 ) -> Float[Tensor, ""]:
     """Mean over the rows of the contrastive term of this module's head.
 
-    A row without negatives (all others are its own video) adds nothing under `"negatives"`: the mean runs over the
-    other rows. Under `"all"` it counts as the 0 that the formula gives.
+    Either each row has a negative or none has (then the whole batch is one video): `"negatives"` refuses such a batch,
+    `"all"` gives the 0 of its formula.
 
     Args:
         similarity: (batch, batch); row i and column i are the positive pair.
@@ -72,7 +72,7 @@ def contrastive_term(
         Scalar loss.
 
     Raises:
-        ValueError: a shape, scale or choice is wrong, or no row has a negative under `"negatives"`.
+        ValueError: a shape, scale or choice is wrong, or there is no negative under `"negatives"`.
 
     Source: van den Oord et al. 2018, eq. 4 ("all"); Yeh et al. 2022, "Decoupled Contrastive Learning" ("negatives").
 
@@ -121,12 +121,9 @@ def _one_direction(logits: Tensor, is_negative: Tensor, denominator: str) -> Ten
     if denominator == "all":
         is_admitted = is_negative | torch.eye(len(positive), dtype=torch.bool, device=logits.device)
         return (logits.masked_fill(~is_admitted, -math.inf).logsumexp(dim=1) - positive).mean()
-    has_negative = is_negative.any(dim=1)
     require(
-        bool(has_negative.any()),
+        bool(is_negative.any()),
         f"denominator 'negatives' needs rows of at least 2 videos in a batch, got {len(positive)} row(s) of one video: "
         "use a larger batch, more videos in it, or denominator 'all'",
     )
-    # logsumexp of an empty row is -inf with a NaN gradient, so such rows are left out before it
-    kept = logits.masked_fill(~is_negative, -math.inf)[has_negative]
-    return (kept.logsumexp(dim=1) - positive[has_negative]).mean()
+    return (logits.masked_fill(~is_negative, -math.inf).logsumexp(dim=1) - positive).mean()

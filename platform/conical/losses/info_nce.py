@@ -36,7 +36,7 @@ def info_nce(
         Scalar loss; for `"all"` in [0, log(batch) + 2 tau].
 
     Raises:
-        ValueError: shapes differ, tau or a choice is wrong, or no row has a negative under `"negatives"`.
+        ValueError: shapes differ, tau or a choice is wrong, or there is no negative under `"negatives"`.
 
     Source: van den Oord et al. 2018, "Representation Learning with Contrastive Predictive Coding", eq. 4.
 

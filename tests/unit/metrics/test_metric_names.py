@@ -1,0 +1,62 @@
+"""Names of metrics: spelled in one place, accepted by MLflow, taken apart again."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from conical.metrics import DIRECTIONS, FAMILIES, METRICS, PROTOCOLS, metric_name, parse_metric_name
+
+ALL_NAMES = [
+    metric_name(split, protocol, direction, metric, family)
+    for split, protocol, direction, metric, family in itertools.product(
+        ("train", "val", "test"), PROTOCOLS, DIRECTIONS, METRICS, (None, *FAMILIES)
+    )
+]
+
+
+def test_names_are_spelled_as_designed() -> None:
+    assert metric_name("test", "raw", "t2v", "R1") == "test/raw/t2v/R1"
+    assert metric_name("val", "captioned-gallery", "v2t_any", "MeanR") == "val/captioned-gallery/v2t_any/MeanR"
+    assert metric_name("test", "raw", "t2v", "R1", family="dsl") == "test/raw.dsl/t2v/R1"
+
+
+def test_names_are_unique_and_can_be_taken_apart() -> None:
+    assert len(set(ALL_NAMES)) == len(ALL_NAMES)
+    for name in ALL_NAMES:
+        assert str(parse_metric_name(name)) == name
+
+
+def test_mlflow_accepts_every_name() -> None:
+    # the rule of MLflow 3 for a metric's key, which refuses R@1 and raw+dsl
+    validation = pytest.importorskip("mlflow.utils.validation")
+    for name in ALL_NAMES:
+        validation._validate_metric_name(name)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (("test", "raw", "t2v", "R@1"), "metric must not hold '@', got 'R@1': MLflow refuses it, write R1"),
+        (("test", "raw", "t2v", "R2"), "metric must be one of R1, R5, R10, MedR, MeanR; got 'R2'"),
+        (("test", "row", "t2v", "R1"), "protocol must be one of raw, .*; got 'row'. Did you mean 'raw'"),
+        (("test", "raw", "t2w", "R1"), "direction must be one of t2v, v2t, v2t_any; got 't2w'"),
+        (("tset", "raw", "t2v", "R1"), "split must be one of train, val, test; got 'tset'. Did you mean 'test'"),
+        (("test", "raw", "t2v", "R1", "qb"), "family must be one of dsl; got 'qb'"),
+    ],
+)
+def test_unknown_parts_are_refused(parts: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metric_name(*parts)
+
+
+@pytest.mark.parametrize("name", ["R1", "test/raw/R1", "test/raw/t2v/R1/more"])
+def test_other_forms_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="must have the form split/protocol/direction/metric"):
+        parse_metric_name(name)
+
+
+def test_an_empty_family_is_refused() -> None:
+    with pytest.raises(ValueError, match="family must be one of dsl; got ''"):
+        parse_metric_name("test/raw./t2v/R1")
