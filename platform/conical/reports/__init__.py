@@ -1,0 +1,64 @@
+"""Tables, figures and one HTML page from plain result records; knows no model, store, cluster or tracking server.
+
+report = ReportData(title=..., rows=..., provenance=...)
+for rows in group_rows(report.rows):
+    console.print(rich_table(results_grid(rows)))
+paths = write_report(report, folder)
+"""
+
+from conical.reports.grids import (
+    Grid,
+    comparisons_grid,
+    format_metric,
+    group_rows,
+    published_grid,
+    results_grid,
+    sweep_grid,
+)
+from conical.reports.published import PublishedRow, published_rows
+from conical.reports.records import (
+    Comparison,
+    Curve,
+    MetricValue,
+    Provenance,
+    ReportData,
+    RunRow,
+    Sweep,
+    Trial,
+)
+from conical.reports.samples import Hit, QueryCase, RankSample
+from conical.reports.summary import comparison_sentence, summary_sentences
+from conical.reports.tables import csv_table, latex_table, markdown_table, results_csv, rich_table
+from conical.reports.writer import ReportPaths, write_report
+
+__all__ = [
+    "Comparison",
+    "Curve",
+    "Grid",
+    "Hit",
+    "MetricValue",
+    "Provenance",
+    "PublishedRow",
+    "QueryCase",
+    "RankSample",
+    "ReportData",
+    "ReportPaths",
+    "RunRow",
+    "Sweep",
+    "Trial",
+    "comparison_sentence",
+    "comparisons_grid",
+    "csv_table",
+    "format_metric",
+    "group_rows",
+    "latex_table",
+    "markdown_table",
+    "published_grid",
+    "published_rows",
+    "results_csv",
+    "results_grid",
+    "rich_table",
+    "summary_sentences",
+    "sweep_grid",
+    "write_report",
+]

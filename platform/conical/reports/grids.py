@@ -1,0 +1,220 @@
+"""What the tables of a report say, as text before any markup; refuses to put side by side what cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from conical.core.errors import ProtocolError
+from conical.core.options import require
+from conical.reports.published import PublishedRow
+from conical.reports.records import Comparison, MetricValue, RunRow, Sweep
+from conical.reports.samples import DIRECTIONS
+
+SHOWN_METRICS = ("R1", "R5", "R10", "MeanR")
+HEADINGS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "MedR": "MedR", "MeanR": "MeanR"}
+_LOWER_IS_BETTER = ("MedR", "MeanR")
+_ABSENT = "–"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table as text, before any markup.
+
+    Args:
+        title: what stands above it.
+        header: heading of each column; the first `num_keys` name the line, the others hold values.
+        body: cells, line by line. A first cell that repeats the one above belongs to it.
+        best: (line, column) of the best values.
+        notes: what a reader must know, below it.
+        num_keys: leading columns that name the line.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    body: tuple[tuple[str, ...], ...]
+    best: frozenset[tuple[int, int]] = frozenset()
+    notes: tuple[str, ...] = ()
+    num_keys: int = 1
+
+    def __post_init__(self) -> None:
+        assert all(len(line) == len(self.header) for line in self.body), self.header
+
+    def spans(self) -> tuple[int, ...]:
+        """For each line, how many lines its first cell covers; 0 where the cell above covers it."""
+        spans = [0] * len(self.body)
+        start = 0
+        for index, line in enumerate(self.body):
+            if line[0] != self.body[start][0]:
+                start = index
+            spans[start] += 1
+        return tuple(spans)
+
+
+def format_metric(metric: MetricValue | None) -> str:
+    """One decimal and the interval, when there is one.
+
+    >>> format_metric(MetricValue(41.5, 38.0, 45.1))
+    '41.5 [38.0, 45.1]'
+    """
+    if metric is None:
+        return _ABSENT
+    if metric.low is None:
+        return f"{metric.value:.1f}"
+    return f"{metric.value:.1f} [{metric.low:.1f}, {metric.high:.1f}]"
+
+
+def group_rows(rows: Iterable[RunRow]) -> tuple[tuple[RunRow, ...], ...]:
+    """Rows that may stand in one table, in order of first appearance.
+
+    Args:
+        rows: of any protocol, split and gallery.
+
+    Returns:
+        One group for each protocol, split, number of queries and gallery size.
+    """
+    groups: dict[tuple[object, ...], list[RunRow]] = {}
+    for row in rows:
+        groups.setdefault(_comparable(row), []).append(row)
+    return tuple(tuple(group) for group in groups.values())
+
+
+def refuse_mixture(rows: Sequence[RunRow]) -> None:
+    """Refuse rows that cannot stand in one table.
+
+    Raises:
+        ProtocolError: no row, or different protocols, splits, numbers of queries or gallery sizes.
+        ValueError: two rows of one label.
+    """
+    if not rows:
+        raise ProtocolError("a results table needs at least one row, got none")
+    for name in ("protocol", "split", "num_queries", "num_gallery"):
+        values = sorted({str(getattr(row, name)) for row in rows})
+        if len(values) > 1:
+            raise ProtocolError(
+                f"rows of one table must share one {name}, got {', '.join(values)}; "
+                "make a table for each (conical.reports.group_rows)"
+            )
+    labels = [row.label for row in rows]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    require(
+        not twice, f"labels of one table must be unique, got {', '.join(twice)} more than once; name the runs apart"
+    )
+
+
+def results_grid(rows: Sequence[RunRow]) -> Grid:
+    """The table of runs: two lines a run, text-to-video and video-to-text.
+
+    Args:
+        rows: at least one; all of one protocol, split, number of queries and gallery size.
+
+    Returns:
+        The grid, the best value of each direction and metric marked.
+
+    Raises:
+        ProtocolError: the rows cannot be compared.
+    """
+    refuse_mixture(rows)
+    first = rows[0]
+    header = ("Method", "Direction", *(HEADINGS[metric] for metric in SHOWN_METRICS))
+    body = tuple(
+        (
+            row.label + (" †" if row.has_ties else ""),
+            direction,
+            *(format_metric(row.metrics.get(f"{direction}/{metric}")) for metric in SHOWN_METRICS),
+        )
+        for row in rows
+        for direction in DIRECTIONS
+    )
+    mark = ", uses the target video" if first.uses_target else ""
+    title = f"{first.split}, protocol {first.protocol}{mark}: {first.num_queries} queries, {first.num_gallery} videos"
+    return Grid(title=title, header=header, body=body, best=_best_cells(rows), notes=_row_notes(rows), num_keys=2)
+
+
+def comparisons_grid(comparisons: Sequence[Comparison]) -> Grid:
+    """The paired comparisons, one a line."""
+    header = ("Run", "Against", "Metric", "Verdict", "Difference [95 %]", "Wins / losses", "Seeds")
+    body = tuple(
+        (c.label_a, c.label_b, c.metric, c.verdict, format_difference(c), f"{c.wins} / {c.losses}", str(c.num_seeds))
+        for c in comparisons
+    )
+    notes = ("Wins and losses count queries that one run ranks better than the other.",)
+    return Grid(title="Paired comparisons on the same queries", header=header, body=body, notes=notes, num_keys=4)
+
+
+def format_difference(comparison: Comparison) -> str:
+    """The signed difference and its interval."""
+    return f"{comparison.difference:+.1f} [{comparison.low:+.1f}, {comparison.high:+.1f}]"
+
+
+def sweep_grid(sweep: Sweep) -> Grid:
+    """The trials of a sweep, best first, those without a value last."""
+    names = sorted({name for trial in sweep.trials for name in trial.params})
+    trials = (*sweep.scored, *(trial for trial in sweep.trials if trial.value is None))
+    body = tuple(
+        (
+            str(trial.number),
+            trial.status,
+            str(trial.epochs),
+            _ABSENT if trial.value is None else f"{trial.value:.1f}",
+            *(format_parameter(trial.params.get(name)) for name in names),
+        )
+        for trial in trials
+    )
+    best = frozenset((line, 3) for line, trial in enumerate(trials) if trial.number == sweep.best_number)
+    header = ("Trial", "Status", "Epochs", sweep.metric_name, *names)
+    return Grid(title=f"Trials, by {sweep.metric_name}", header=header, body=body, best=best, num_keys=3)
+
+
+def format_parameter(value: float | None) -> str:
+    """Two decimals below one (shares of a mix), three digits above (temperatures)."""
+    if value is None:
+        return _ABSENT
+    return f"{value:.2f}" if abs(value) < 1 else f"{value:.3g}"
+
+
+def published_grid(rows: Sequence[PublishedRow]) -> Grid:
+    """Other people's figures, one method, backbone and direction a line."""
+    header = ("Method", "Backbone", "Dataset", "Direction", "Extra data", *(HEADINGS[name] for name in SHOWN_METRICS))
+    body = tuple(
+        (
+            row.method,
+            row.backbone,
+            f"{row.dataset} {row.split}",
+            row.direction,
+            "yes" if row.has_extra_data else "no",
+            *(f"{row.metrics[name]:.1f}" if name in row.metrics else _ABSENT for name in SHOWN_METRICS),
+        )
+        for row in rows
+    )
+    notes = ("Not comparable with the tables of this report: other data, and the protocol is unknown.",)
+    title = "Published, not reproduced; protocol unknown"
+    return Grid(title=title, header=header, body=body, notes=notes, num_keys=5)
+
+
+def _comparable(row: RunRow) -> tuple[object, ...]:
+    return row.protocol, row.split, row.num_queries, row.num_gallery
+
+
+def _best_cells(rows: Sequence[RunRow]) -> frozenset[tuple[int, int]]:
+    best = set()
+    for offset, direction in enumerate(DIRECTIONS):
+        for column, metric in enumerate(SHOWN_METRICS, start=2):
+            found = [(row.metrics.get(f"{direction}/{metric}"), 2 * i + offset) for i, row in enumerate(rows)]
+            values = [(value.value, line) for value, line in found if value is not None]
+            if len(values) > 1:
+                pick = min if metric in _LOWER_IS_BETTER else max
+                top = pick(value for value, _ in values)
+                best |= {(line, column) for value, line in values if value == top}
+    return frozenset(best)
+
+
+def _row_notes(rows: Sequence[RunRow]) -> tuple[str, ...]:
+    notes = ["Recalls in percent; MeanR is the mean of 1-based ranks, lower is better."]
+    if any(metric.low is not None for row in rows for metric in row.metrics.values()):
+        notes[0] += " In brackets: 95 % intervals over queries."
+    if rows[0].uses_target:
+        notes.append("Each query is joined with text written from its own target video: uses the target video.")
+    if any(row.has_ties for row in rows):
+        notes.append("† Some scores are tied: the ranks depend on the tie rule (ties share their mean rank here).")
+    return (*notes, *(f"{row.label}: {row.note}" for row in rows if row.note))

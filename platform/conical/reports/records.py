@@ -1,0 +1,269 @@
+"""What a report is made of: plain results, no model, store or tracking client.
+
+ReportData
+├── rows         RunRow: one method on one split under one protocol, its metrics as MetricValue
+├── sweep        Sweep of Trial: what was searched and what each point scored
+├── curves       Curve: one metric over the steps of one run
+├── ranks        RankSample: the rank of every query of one run
+├── cases        QueryCase of Hit: a query and what came back, with filmstrips
+├── comparisons  Comparison: two runs on the same queries
+├── published    PublishedRow: other people's figures, kept in a table of their own
+└── provenance   Provenance: what is needed to run it again
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from conical.core.options import require, require_choice
+from conical.reports.published import PublishedRow
+from conical.reports.samples import DIRECTIONS, QueryCase, RankSample
+
+METRICS = ("R1", "R5", "R10", "MedR", "MeanR")
+TRIAL_STATUSES = ("completed", "stopped", "failed")
+NO_DIFFERENCE = "no significant difference"
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """A metric with its 95 % interval.
+
+    Args:
+        value: percent (0 to 100) for recalls, 1-based rank for MedR and MeanR.
+        low: lower end of the interval, same unit; None when no interval was computed.
+        high: upper end; None exactly when `low` is.
+
+    Raises:
+        ValueError: a number is not finite, or the interval is half given or upside down.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.value), f"a metric's value must be finite, got {self.value}")
+        require(
+            (self.low is None) == (self.high is None), f"give low and high or neither, got {self.low} and {self.high}"
+        )
+        if self.low is not None and self.high is not None:
+            require(
+                self.low <= self.high and math.isfinite(self.high - self.low),
+                f"an interval needs finite low <= high, got [{self.low}, {self.high}]",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """One line of a results table.
+
+    Args:
+        label: what a reader calls the run (`CEO with supplements`).
+        run_id: where the run is tracked.
+        protocol: `raw`, `captioned-gallery` or `paired-supplement`, with `+family` when scores were changed.
+        split: `train`, `val` or `test`.
+        metrics: keyed by direction and metric, `t2v/R1` to `v2t/MeanR`.
+        num_queries: text queries that were ranked.
+        num_gallery: videos they were ranked against.
+        has_ties: the tie rule changes at least one of the metrics.
+        note: anything a reader must know about this run.
+
+    Raises:
+        ValueError: an unknown metric key or an empty count.
+    """
+
+    label: str
+    run_id: str
+    protocol: str
+    split: str
+    metrics: Mapping[str, MetricValue]
+    num_queries: int
+    num_gallery: int
+    has_ties: bool = False
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        require(self.num_queries >= 1, f"num_queries must be >= 1, got {self.num_queries}")
+        require(self.num_gallery >= 1, f"num_gallery must be >= 1, got {self.num_gallery}")
+        for key in self.metrics:
+            require_choice(
+                "metric key", key, [f"{direction}/{metric}" for direction in DIRECTIONS for metric in METRICS]
+            )
+
+    @property
+    def uses_target(self) -> bool:
+        """Whether the queries were written with the answer at hand."""
+        return self.protocol.split("+")[0] == "paired-supplement"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One point of a sweep.
+
+    Args:
+        number: 0-based, unique in the sweep.
+        params: dotted config names (`loss.tau_tv`, `mix.human`) to numbers.
+        value: best value of the sweep's metric; None when none was reported.
+        status: `completed`, `stopped` (early, by the scheduler) or `failed`.
+        epochs: epochs that were trained.
+    """
+
+    number: int
+    params: Mapping[str, float]
+    value: float | None
+    status: str
+    epochs: int
+
+    def __post_init__(self) -> None:
+        require_choice("status", self.status, TRIAL_STATUSES)
+        require(self.value is None or math.isfinite(self.value), f"value of trial {self.number} must be finite or None")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A search over hyperparameters, scored on the validation split.
+
+    Args:
+        metric_name: full name of the objective (`val/raw/t2v/R1`); higher is better.
+        trials: in order of their numbers.
+        best_number: number of the chosen trial; None when no trial reported a value.
+    """
+
+    metric_name: str
+    trials: tuple[Trial, ...]
+    best_number: int | None
+
+    def __post_init__(self) -> None:
+        scored = [trial.number for trial in self.trials if trial.value is not None]
+        require(
+            self.best_number in scored or (self.best_number is None and not scored),
+            f"best_number must be a trial with a value, one of {scored}; got {self.best_number}",
+        )
+
+    @property
+    def best(self) -> Trial | None:
+        """The chosen trial."""
+        return next((trial for trial in self.trials if trial.number == self.best_number), None)
+
+    @property
+    def scored(self) -> tuple[Trial, ...]:
+        """Trials that reported a value, best first."""
+        return tuple(sorted((t for t in self.trials if t.value is not None), key=lambda t: -(t.value or 0.0)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One metric over one run.
+
+    Args:
+        label: the run.
+        name: the metric (`train/loss`, `val/raw/t2v/R1`); curves of one name share a panel.
+        steps: where it was measured, in `unit`.
+        values: one a step; NaN leaves a gap.
+        unit: unit of the steps.
+    """
+
+    label: str
+    name: str
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+    unit: str = "epoch"
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.steps) == len(self.values),
+            f"curve {self.name!r} of {self.label!r} needs a value a step, got {len(self.steps)} steps and "
+            f"{len(self.values)} values",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two runs on the same queries.
+
+    Args:
+        label_a: the run that is judged.
+        label_b: the run it is judged against.
+        metric: full name, `test/raw/t2v/R1`.
+        difference: a minus b, in the metric's unit.
+        low: lower end of the paired 95 % interval of the difference.
+        high: upper end.
+        verdict: what the test says; `no significant difference` exactly when the interval holds zero.
+        wins: queries that a ranks better.
+        losses: queries that b ranks better.
+        num_seeds: training seeds a run stands for.
+
+    Raises:
+        ValueError: the verdict contradicts the interval.
+    """
+
+    label_a: str
+    label_b: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    verdict: str
+    wins: int
+    losses: int
+    num_seeds: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.low <= self.high, f"an interval needs low <= high, got [{self.low}, {self.high}]")
+        require(
+            (self.verdict == NO_DIFFERENCE) == (self.low <= 0 <= self.high),
+            f"verdict must be {NO_DIFFERENCE!r} exactly when the interval holds zero; "
+            f"got {self.verdict!r} for [{self.low:g}, {self.high:g}]",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What is needed to make the numbers again.
+
+    Args:
+        config_toml: the complete configuration.
+        commit: commit of the code, with a mark when the tree was dirty.
+        hashes: name to content hash of data, frames, captions, models.
+        environment: name to version or device.
+        date: when the report was made, ISO 8601.
+        command: what was typed.
+    """
+
+    config_toml: str
+    commit: str
+    hashes: Mapping[str, str]
+    environment: Mapping[str, str]
+    date: str
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """All of one report; parts that are empty are left out of it.
+
+    Args:
+        title: heading of the page.
+        rows: results, in the order they are to be read.
+        provenance: where the numbers come from.
+        sweep: the search, if one was made.
+        curves: learning curves.
+        ranks: ranks of queries.
+        cases: queries with what they retrieved.
+        comparisons: paired comparisons.
+        published: figures of others, never put in the tables of `rows`.
+        notes: sentences for the reader.
+    """
+
+    title: str
+    rows: tuple[RunRow, ...]
+    provenance: Provenance
+    sweep: Sweep | None = None
+    curves: tuple[Curve, ...] = ()
+    ranks: tuple[RankSample, ...] = ()
+    cases: tuple[QueryCase, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    published: tuple[PublishedRow, ...] | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,56 @@
+"""What a report says in sentences. The best run is chosen on val; test is only read off for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conical.reports.grids import format_difference, format_metric
+from conical.reports.records import NO_DIFFERENCE, Comparison, ReportData, RunRow
+
+_OBJECTIVE = "t2v/R1"
+
+
+def summary_sentences(data: ReportData) -> tuple[str, ...]:
+    """The findings in words.
+
+    Args:
+        data: the report.
+
+    Returns:
+        The best run by val with its test result, then one sentence a comparison.
+    """
+    return (*_best_run(data.rows), *(comparison_sentence(comparison) for comparison in data.comparisons))
+
+
+def comparison_sentence(comparison: Comparison) -> str:
+    """One comparison in words; a difference whose interval holds zero is not called one."""
+    seeds = f"{comparison.num_seeds} seed{'s' if comparison.num_seeds > 1 else ''}"
+    figures = f"{comparison.metric}: {format_difference(comparison)}, {seeds}"
+    if comparison.verdict == NO_DIFFERENCE:
+        return f"No significant difference between {comparison.label_a} and {comparison.label_b} ({figures})."
+    return f"{comparison.label_a} against {comparison.label_b}: {comparison.verdict} ({figures})."
+
+
+def _best_run(rows: Sequence[RunRow]) -> tuple[str, ...]:
+    protocols = [row.protocol for row in rows]
+    if not protocols:
+        return ()
+    # a ranking holds one protocol: the standard one when there are several
+    protocol = "raw" if "raw" in protocols else protocols[0]
+    scored = [row for row in rows if row.protocol == protocol and _OBJECTIVE in row.metrics]
+    on_val = [row for row in scored if row.split == "val"]
+    if not on_val:
+        return ("No run was scored on val, so no run is called the best.",)
+    best = max(on_val, key=lambda row: row.metrics[_OBJECTIVE].value)
+    chosen = f"Best by val (protocol {protocol}): {best.label}, t2v R@1 {format_metric(best.metrics[_OBJECTIVE])}."
+    on_test = [row for row in scored if row.split == "test" and row.label == best.label]
+    if not on_test:
+        return (chosen, "It was not scored on test.")
+    test = on_test[0]
+    recall = test.metrics[_OBJECTIVE]
+    times = recall.value * test.num_gallery / 100
+    return (
+        chosen,
+        f"Its test t2v R@1 is {format_metric(recall)} over {test.num_queries} queries and {test.num_gallery} videos: "
+        f"{times:.1f} times chance.",
+    )

@@ -1,0 +1,181 @@
+"""A made-up report of every part, for tests and for looking at the page.
+
+python tests/unit/reports/report_factory.py FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conical.reports import (
+    Comparison,
+    Curve,
+    Hit,
+    MetricValue,
+    Provenance,
+    QueryCase,
+    RankSample,
+    ReportData,
+    RunRow,
+    Sweep,
+    Trial,
+    published_rows,
+    write_report,
+)
+
+LABELS = (
+    "Zero-shot tiny CLIP",
+    "InfoNCE, human captions",
+    "CEO, human captions",
+    "CEO with supplements",
+    "Tuned CEO",
+)
+CONFIG = (
+    '[loss]\nname = "ceo"\ntau_tv = 41.3\ntau_ta = 24.0\ntau_va = 12.5\n'
+    "\n[mix]\nhuman = 0.4\nA = 0.4\nB = 0.2\nC = 0.0\n"
+)
+
+
+def metric(value: float, spread: float) -> MetricValue:
+    return MetricValue(round(value, 1), round(value - spread, 1), round(value + spread, 1))
+
+
+def row(label: str = "CEO", *, split: str = "test", recall: float = 40.0, **changes: object) -> RunRow:
+    """A row whose metrics follow from one recall, in percent."""
+    metrics = {}
+    for direction, shift in (("t2v", 0.0), ("v2t", -1.5)):
+        base = max(0.5, recall + shift)
+        for name, value, spread in (
+            ("R1", base, 3.5),
+            ("R5", min(95.0, base * 1.7), 3.0),
+            ("R10", min(97.0, base * 2.0), 2.5),
+            ("MedR", max(1.0, 60 / base), 0.5),
+            ("MeanR", 200 / base, 1.2),
+        ):
+            metrics[f"{direction}/{name}"] = metric(value, min(spread, value))
+    fields = {"run_id": f"run-{label[:3].lower()}", "protocol": "raw", "num_queries": 200, "num_gallery": 200}
+    return RunRow(label=label, split=split, metrics=metrics, **{**fields, **changes})  # type: ignore[arg-type]
+
+
+def shapes(seed: int, *, frames: int = 10, size: int = 64) -> NDArray[np.uint8]:
+    """A coloured disc that crosses a textured background."""
+    rng = np.random.default_rng(seed)
+    strip = np.empty((frames, size, size, 3), np.uint8)
+    strip[:] = rng.integers(60, 120, 3) + rng.integers(0, 40, (size, size, 1))
+    y, x = np.mgrid[:size, :size]
+    start, stop, colour = rng.uniform(0.1, 0.9, 2) * size, rng.uniform(0.1, 0.9, 2) * size, rng.integers(120, 256, 3)
+    for index, share in enumerate(np.linspace(0, 1, frames)):
+        centre = start + (stop - start) * share
+        strip[index][(y - centre[0]) ** 2 + (x - centre[1]) ** 2 < (size / 6) ** 2] = colour
+    return strip
+
+
+def sweep(num_trials: int = 12) -> Sweep:
+    rng = np.random.default_rng(0)
+    trials = []
+    for number in range(num_trials):
+        taus = {f"loss.tau_{pair}": float(10 ** rng.uniform(0.6, 2)) for pair in ("tv", "ta", "va")}
+        mix = {f"mix.{source}": float(share) for source, share in zip("hABC", rng.dirichlet(np.ones(4)), strict=True)}
+        mix["mix.human"] = mix.pop("mix.h")
+        status = "failed" if number == 7 else "stopped" if number % 3 == 0 else "completed"
+        value = None if status == "failed" else 30 + 10 * mix["mix.A"] - abs(np.log(taus["loss.tau_tv"] / 40)) * 4
+        trials.append(
+            Trial(number=number, params={**taus, **mix}, value=value, status=status, epochs=2 if number % 3 == 0 else 6)
+        )
+    best = max((trial for trial in trials if trial.value is not None), key=lambda trial: trial.value or 0.0)
+    return Sweep(metric_name="val/raw/t2v/R1", trials=tuple(trials), best_number=best.number)
+
+
+def case(query: str, rank: float, seed: int) -> QueryCase:
+    hits = tuple(
+        Hit(
+            video_id=f"scene_{seed + (90 if rank == place + 1 else place):05d}",
+            score=0.41 - 0.03 * place,
+            is_correct=rank == place + 1,
+            captions=("a red ball rolls to the right", "something round crosses the picture"),
+            supplements=("A: A large red disc moves from the left edge to the right over a dark green texture.",),
+            filmstrip=shapes(seed + (90 if rank == place + 1 else place)),
+        )
+        for place in range(3)
+    )
+    return QueryCase(
+        query=query, query_video_id=f"scene_{seed + 90:05d}", rank=rank, hits=hits, target_filmstrip=shapes(seed + 90)
+    )
+
+
+def comparison(**changes: object) -> Comparison:
+    fields = {
+        "label_a": LABELS[3],
+        "label_b": LABELS[1],
+        "metric": "test/raw/t2v/R1",
+        "difference": 4.2,
+        "low": 1.1,
+        "high": 7.4,
+        "verdict": "significantly better",
+        "wins": 61,
+        "losses": 40,
+        "num_seeds": 3,
+    }
+    return Comparison(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def report(title: str = "scenes: supplements and conical embedding optimisation") -> ReportData:
+    """A report with every part filled."""
+    rng = np.random.default_rng(1)
+    recalls = (9.0, 30.5, 31.0, 36.5, 39.0)
+    rows = [
+        row(label, split=split, recall=recall + shift, num_queries=size, num_gallery=size, has_ties=label == LABELS[0])
+        for split, shift, size in (("val", 4.0, 100), ("test", 0.0, 200))
+        for label, recall in zip(LABELS, recalls, strict=True)
+    ]
+    rows.append(row("Tuned CEO", recall=61.0, protocol="paired-supplement"))
+    epochs = tuple(range(1, 7))
+    curves = [
+        Curve(label=label, name=name, steps=epochs, values=tuple(end + (start - end) * 0.6**epoch for epoch in epochs))
+        for label, recall in zip(LABELS[1:], recalls[1:], strict=True)
+        for name, start, end in (("train/loss", 5.0, 1.2 - recall / 100), ("val/raw/t2v/R1", 9.0, recall + 4))
+    ]
+    ranks = [
+        RankSample(
+            label=label,
+            split="test",
+            protocol="raw",
+            direction=direction,
+            ranks=np.clip(rng.lognormal(spread, 1.2, 200).round(), 1, 200),
+            num_gallery=200,
+        )
+        for label, spread in ((LABELS[0], 3.0), (LABELS[1], 1.6), (LABELS[4], 1.1))
+        for direction in ("t2v", "v2t")
+    ]
+    flat = {"label_a": LABELS[2], "difference": 0.5, "low": -2.6, "high": 3.7, "verdict": "no significant difference"}
+    return ReportData(
+        title=title,
+        rows=tuple(rows),
+        sweep=sweep(),
+        curves=tuple(curves),
+        ranks=tuple(ranks),
+        cases=(
+            case("a red ball rolls in from the left and stops", 1, 100),
+            case("two squares, first a small one", 3, 200),
+            case("the blue triangle leaves before the green ring comes in from above", 17.5, 300),
+        ),
+        comparisons=(comparison(), comparison(**flat)),
+        published=published_rows("msrvtt"),
+        provenance=Provenance(
+            config_toml=CONFIG,
+            commit="0f3c9d2e71aa (clean)",
+            hashes={"manifest": "9c1185a5c5e9fc54", "frames": "6e340b9cffb37a98", "captions": "d2a84f4b8b650937"},
+            environment={"python": "3.11.2", "torch": "2.14.1", "device": "cpu, 2 cores"},
+            date="2026-01-31T12:00:00+00:00",
+            command="python jobs/report.py --config jobs/configs/demo.toml",
+        ),
+        notes=("Two of 702 videos could not be read; they are listed in failures.parquet.",),
+    )
+
+
+if __name__ == "__main__":
+    print(write_report(report(), Path(sys.argv[1])).page)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from conical.reports import Curve, MetricValue, QueryCase, RankSample, Sweep, Trial
+from unit.reports.report_factory import case, comparison, row
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((float("nan"),), "value must be finite, got nan"),
+        ((1.0, 0.5), "give low and high or neither, got 0.5 and None"),
+        ((1.0, 2.0, 0.5), r"finite low <= high, got \[2.0, 0.5\]"),
+        ((1.0, 0.0, float("inf")), "finite low <= high"),
+    ],
+)
+def test_a_metric_refuses_what_is_no_number_or_interval(numbers: tuple[float, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MetricValue(*numbers)
+
+
+def test_a_row_refuses_unknown_metrics_and_empty_counts() -> None:
+    with pytest.raises(ValueError, match=r"num_queries must be >= 1, got 0"):
+        row(num_queries=0)
+    with pytest.raises(ValueError, match=r"num_gallery must be >= 1, got 0"):
+        row(num_gallery=0)
+    with pytest.raises(ValueError, match=r"metric key must be one of .*; got 't2v/R2'. Did you mean"):
+        type(row())(
+            label="x",
+            run_id="x",
+            protocol="raw",
+            split="val",
+            metrics={"t2v/R2": MetricValue(1.0)},
+            num_queries=1,
+            num_gallery=1,
+        )
+
+
+def test_a_verdict_must_agree_with_its_interval() -> None:
+    message = "verdict must be 'no significant difference' exactly when the interval holds zero"
+    with pytest.raises(ValueError, match=message):
+        comparison(low=-0.1)
+    with pytest.raises(ValueError, match=message):
+        comparison(low=0.0)
+    with pytest.raises(ValueError, match=message):
+        comparison(verdict="no significant difference")
+    with pytest.raises(ValueError, match="low <= high"):
+        comparison(low=9.0)
+
+
+def test_the_chosen_trial_has_a_value() -> None:
+    trials = (
+        Trial(number=0, params={}, value=1.0, status="completed", epochs=1),
+        Trial(number=1, params={}, value=None, status="failed", epochs=0),
+        Trial(number=2, params={}, value=2.0, status="stopped", epochs=1),
+    )
+    sweep = Sweep(metric_name="val/raw/t2v/R1", trials=trials, best_number=0)
+    assert [trial.number for trial in sweep.scored] == [2, 0]
+    assert sweep.best is trials[0]
+    with pytest.raises(ValueError, match=r"best_number must be a trial with a value, one of \[0, 2\]; got 1"):
+        Sweep(metric_name="val/raw/t2v/R1", trials=trials, best_number=1)
+    assert Sweep(metric_name="m", trials=trials[1:2], best_number=None).best is None
+
+
+def test_a_trial_refuses_unknown_states_and_values() -> None:
+    with pytest.raises(ValueError, match="status must be one of completed, stopped, failed; got 'done'"):
+        Trial(number=0, params={}, value=1.0, status="done", epochs=1)
+    with pytest.raises(ValueError, match="value of trial 3 must be finite or None"):
+        Trial(number=3, params={}, value=float("nan"), status="completed", epochs=1)
+
+
+def test_a_curve_needs_a_value_a_step() -> None:
+    with pytest.raises(ValueError, match="needs a value a step, got 2 steps and 1 values"):
+        Curve(label="x", name="train/loss", steps=(1, 2), values=(0.5,))
+
+
+@pytest.mark.parametrize("ranks", [[0.5], [4.0], [[1.0]], [float("nan")]])
+def test_ranks_lie_within_the_gallery(ranks: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"ranks of 'x' must be a vector within 1\.\.3"):
+        RankSample(label="x", split="val", protocol="raw", direction="t2v", ranks=np.array(ranks), num_gallery=3)
+
+
+def test_ranks_have_a_direction() -> None:
+    with pytest.raises(ValueError, match="direction must be one of t2v, v2t; got 'v2v'"):
+        RankSample(label="x", split="val", protocol="raw", direction="v2v", ranks=np.ones(1), num_gallery=3)
+
+
+def test_a_case_refuses_ranks_below_one_and_frames_of_another_kind() -> None:
+    with pytest.raises(ValueError, match="rank must be >= 1, got 0"):
+        QueryCase(query="q", query_video_id="v", rank=0, hits=())
+    frames = np.zeros((2, 8, 8, 3), np.float32)
+    with pytest.raises(ValueError, match=r"target_filmstrip of v must be uint8 .*, got float32 \(2, 8, 8, 3\)"):
+        QueryCase(query="q", query_video_id="v", rank=1, hits=(), target_filmstrip=frames)  # type: ignore[arg-type]
+
+
+def test_records_print_shapes_not_pixels() -> None:
+    shown = repr(case("a red ball", 2, 0))
+    assert "(10, 64, 64, 3)" in shown
+    assert "array" not in shown

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from rich.console import Console
+
+from conical.core.errors import ProtocolError
+from conical.reports import (
+    Grid,
+    MetricValue,
+    RunRow,
+    comparisons_grid,
+    csv_table,
+    format_metric,
+    group_rows,
+    latex_table,
+    markdown_table,
+    published_grid,
+    published_rows,
+    results_csv,
+    results_grid,
+    rich_table,
+    sweep_grid,
+)
+from unit.reports.report_factory import comparison, report, row, sweep
+
+
+def hand_row(label: str, recall: float, mean_rank: float, **changes: object) -> RunRow:
+    fields = {"run_id": f"id-{label}", "protocol": "raw", "split": "test", "num_queries": 50, "num_gallery": 50}
+    metrics = {"t2v/R1": MetricValue(recall, recall - 3.5, recall + 3.6), "t2v/MeanR": MetricValue(mean_rank)}
+    return RunRow(label=label, metrics=metrics, **{**fields, **changes})  # type: ignore[arg-type]
+
+
+def on_terminal(grid: Grid, width: int = 120) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(rich_table(grid))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_metric_shows_its_interval_or_stands_alone() -> None:
+    assert format_metric(MetricValue(41.5, 38.0, 45.1)) == "41.5 [38.0, 45.1]"
+    assert format_metric(MetricValue(41.46)) == "41.5"
+    assert format_metric(None) == "–"
+
+
+def test_the_grid_of_two_hand_made_runs() -> None:
+    grid = results_grid([hand_row("one", 40.0, 6.0), hand_row("two", 41.5, 7.25)])
+    assert grid.title == "test, protocol raw: 50 queries, 50 videos"
+    assert grid.header == ("Method", "Direction", "R@1", "R@5", "R@10", "MeanR")
+    assert grid.body == (
+        ("one", "t2v", "40.0 [36.5, 43.6]", "–", "–", "6.0"),
+        ("one", "v2t", "–", "–", "–", "–"),
+        ("two", "t2v", "41.5 [38.0, 45.1]", "–", "–", "7.2"),
+        ("two", "v2t", "–", "–", "–", "–"),
+    )
+    # the higher recall, the lower mean rank
+    assert grid.best == {(2, 2), (0, 5)}
+    assert grid.spans() == (2, 0, 2, 0)
+
+
+def test_equal_values_are_all_best_and_one_run_alone_is_not() -> None:
+    assert results_grid([hand_row("one", 40.0, 6.0), hand_row("two", 40.0, 7.0)]).best == {(0, 2), (2, 2), (0, 5)}
+    assert results_grid([hand_row("one", 40.0, 6.0)]).best == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"protocol": "paired-supplement"},
+            "must share one protocol, got paired-supplement, raw; make a table for each",
+        ),
+        ({"protocol": "raw+dsl"}, "must share one protocol, got raw, raw"),
+        ({"split": "val"}, "must share one split, got test, val"),
+        ({"num_gallery": 49}, "must share one num_gallery, got 49, 50"),
+        ({"num_queries": 49}, "must share one num_queries, got 49, 50"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(changes: dict[str, object], message: str) -> None:
+    rows = [hand_row("one", 40.0, 6.0), hand_row("two", 41.0, 6.0, **changes)]
+    with pytest.raises(ProtocolError, match=message):
+        results_grid(rows)
+    with pytest.raises(ProtocolError, match=message):
+        results_csv(rows)
+    assert [len(group) for group in group_rows(rows)] == [1, 1]
+
+
+def test_an_empty_table_and_a_repeated_label_are_refused() -> None:
+    with pytest.raises(ProtocolError, match="needs at least one row, got none"):
+        results_grid([])
+    with pytest.raises(ValueError, match="labels of one table must be unique, got one more than once; name"):
+        results_grid([hand_row("one", 40.0, 6.0), hand_row("one", 41.0, 6.0)])
+
+
+def test_paired_supplement_ties_and_notes_are_told() -> None:
+    rows = [hand_row("one", 40.0, 6.0, protocol="paired-supplement+dsl", has_ties=True, note="stopped early")]
+    grid = results_grid(rows)
+    assert "uses the target video" in grid.title
+    assert any("uses the target video" in note for note in grid.notes)
+    assert grid.body[0][0] == "one †"
+    assert any(note.startswith("† Some scores are tied") for note in grid.notes)
+    assert "one: stopped early" in grid.notes
+    plain = results_grid([hand_row("one", 40.0, 6.0)])
+    assert "target" not in plain.title
+    assert len(plain.notes) == 1
+
+
+def test_every_table_fits_a_terminal_of_120_columns_with_its_numbers_whole() -> None:
+    data = report()
+    for rows in group_rows(data.rows):
+        text = on_terminal(results_grid(rows))
+        assert max(map(len, text.splitlines())) <= 120
+        for line in results_grid(rows).body:
+            assert all(cell in text for cell in line[2:])
+    assert "+4.2 [+1.1, +7.4]" in on_terminal(comparisons_grid(data.comparisons))
+    trials = on_terminal(sweep_grid(sweep()))
+    assert "│11 " in trials
+    assert "completed" in trials
+
+
+def test_terminal_markup_in_a_label_is_text() -> None:
+    assert "[red]x[/red]" in on_terminal(results_grid([hand_row("[red]x[/red]", 40.0, 6.0)]))
+
+
+def test_markdown_of_a_hand_made_run() -> None:
+    text = markdown_table(results_grid([hand_row("a|b <i>", 40.0, 6.0), hand_row("two", 41.5, 7.0)]))
+    lines = text.splitlines()
+    assert lines[0] == "**test, protocol raw: 50 queries, 50 videos**"
+    assert lines[2] == "| Method | Direction | R@1 | R@5 | R@10 | MeanR |"
+    assert lines[3] == "| --- | --- | ---: | ---: | ---: | ---: |"
+    assert lines[4] == r"| a\|b &lt;i> | t2v | 40.0 [36.5, 43.6] | – | – | **6.0** |"
+    assert lines[6] == "| two | t2v | **41.5 [38.0, 45.1]** | – | – | 7.0 |"
+
+
+def test_latex_of_a_hand_made_run() -> None:
+    text = latex_table(results_grid([hand_row("50 % & more_†", 40.0, 6.0), hand_row("two", 41.5, 7.0)]))
+    assert r"\begin{tabular}{llrrrr}" in text
+    assert r"50 \% \& more\_$\dagger$ & t2v & 40.0 [36.5, 43.6] & -- & -- & \textbf{6.0} \\" in text
+    assert "\n & v2t & -- & -- & -- & -- \\\\\n" in text
+    assert "50 videos. Recalls in percent" in text
+
+
+def test_csv_for_programs_keeps_full_precision_and_the_run() -> None:
+    lines = list(csv.DictReader(io.StringIO(results_csv([hand_row("a, b", 40.125, 6.0)]))))
+    assert lines[0] == {
+        "label": "a, b",
+        "run_id": "id-a, b",
+        "split": "test",
+        "protocol": "raw",
+        "num_queries": "50",
+        "num_gallery": "50",
+        "has_ties": "False",
+        "note": "",
+        "direction": "t2v",
+        "metric": "R1",
+        "value": "40.125",
+        "low": "36.625",
+        "high": "43.725",
+    }
+    assert (lines[1]["metric"], lines[1]["low"]) == ("MeanR", "")
+
+
+def test_comparisons_show_sign_interval_and_verdict() -> None:
+    assert csv_table(comparisons_grid([comparison()])).splitlines()[1] == (
+        'CEO with supplements,"InfoNCE, human captions",test/raw/t2v/R1,significantly better,'
+        '"+4.2 [+1.1, +7.4]",61 / 40,3'
+    )
+
+
+def test_trials_are_sorted_best_first_and_those_without_a_value_come_last() -> None:
+    grid = sweep_grid(sweep())
+    values = [line[3] for line in grid.body]
+    assert values[-1] == "–"
+    assert [float(value) for value in values[:-1]] == sorted(map(float, values[:-1]), reverse=True)
+    assert grid.best == {(0, 3)}
+    assert grid.body[-1][:2] == ("7", "failed")
+
+
+def test_published_figures_are_those_of_the_talk() -> None:
+    rows = published_rows()
+    assert len(rows) == 36
+    ours = [row for row in rows if (row.dataset, row.method, row.backbone) == ("msrvtt", "CEO", "ViT-B/32")]
+    assert [(row.direction, row.metrics["R1"], row.metrics["MeanR"]) for row in ours] == [
+        ("t2v", 64.2, 3.3),
+        ("v2t", 67.3, 3.1),
+    ]
+    assert {row.dataset for row in published_rows("msvd")} == {"msvd"}
+    assert "MeanR" not in published_rows("msvd")[0].metrics
+    with pytest.raises(
+        ValueError, match=r"dataset must be one of msrvtt, msvd, didemo; got 'msrvt'. Did you mean 'msrvtt'"
+    ):
+        published_rows("msrvt")
+
+
+def test_published_figures_are_labelled() -> None:
+    grid = published_grid(published_rows("msvd"))
+    assert grid.title == "Published, not reproduced; protocol unknown"
+    assert grid.body[0] == ("CEO", "ViT-B/32", "msvd standard", "t2v", "no", "56.8", "81.8", "89.5", "–")
+    assert grid.best == frozenset()
+
+
+def test_the_factory_row_is_a_valid_row() -> None:
+    assert set(row().metrics) == {f"{d}/{m}" for d in ("t2v", "v2t") for m in ("R1", "R5", "R10", "MedR", "MeanR")}
