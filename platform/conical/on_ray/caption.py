@@ -1,0 +1,197 @@
+"""Captions on a pool of actors: from a frame store into the ledger.
+
+    1. units       chunks of the complete, sorted list of clips, so that a re-run forms the very same batches
+    2. actor       per prompt and sample one batch of the whole unit; what is missing goes into one part of the ledger
+    3. driver      receives counts only
+
+A killed actor is started again by Ray and repeats its unit. Since a batch is always captioned whole and with the same
+neighbours, the rounding of a batched product cannot make a resumed run differ from an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray.data import ActorPoolStrategy
+
+import ray
+from conical.captioning import CaptionerCard, CaptionOptions, describe_captioner
+from conical.core.errors import ClusterError, ConfigError, DataError, StoreError, UserError
+from conical.core.records import VideoRecord
+from conical.on_ray.caption_actor import CaptionActor, CaptionUnit, rows_of_clips
+from conical.on_ray.session import silence_data_bars
+from conical.store import CaptionLedger, FrameStore
+
+# A unit that kills its actor this often (a crash in a C library, memory) ends the job instead of repeating for ever.
+_ATTEMPTS_A_UNIT = 5
+
+_STOPS: dict[str, type[UserError]] = {
+    kind.__name__: kind for kind in (ClusterError, ConfigError, DataError, StoreError)
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionSummary:
+    """What a caption run did, in texts: `ok + failed + skipped + skipped_without_frames` are all texts asked for.
+
+    Args:
+        ok: texts written.
+        failed: texts that the captioner could not write, kept as failures.
+        skipped: texts that were in the ledger already.
+        skipped_without_frames: texts of clips that ingest has set aside.
+        truncated: texts among `ok` that met the token limit.
+        seconds: wall time.
+        captions_per_second: `ok + failed` by `seconds`.
+    """
+
+    ok: int
+    failed: int
+    skipped: int
+    skipped_without_frames: int
+    truncated: int
+    seconds: float
+    captions_per_second: float
+
+
+def run_captioning(
+    records: Sequence[VideoRecord],
+    *,
+    frames: FrameStore,
+    ledger: CaptionLedger,
+    options: CaptionOptions,
+    num_actors: int = 1,
+    gpus_per_actor: float = 0,
+    cpus_per_actor: float = 1,
+    report: Callable[[int, int], None] | None = None,
+) -> CaptionSummary:
+    """Write the texts that the ledger lacks. Ray must be running.
+
+    Args:
+        records: the complete list of clips; a part of it would form other batches.
+        frames: their frames, ingested as the captioner's card asks.
+        ledger: where the texts go.
+        options: captioner, prompts, samples, generation.
+        num_actors: copies of the model.
+        gpus_per_actor: GPUs of each, may be a fraction.
+        cpus_per_actor: CPU cores of each, may be a fraction.
+        report: called with (texts done, texts to do) as units finish.
+
+    Returns:
+        Counts and speed.
+
+    Raises:
+        ConfigError: the captioner does not fit its options or the frames.
+        ClusterError: an endpoint is away, or an actor dies again and again; finished units are kept.
+    """
+    started = time.monotonic()
+    card = describe_captioner(options)
+    _check_recipe(frames, card)
+    plan = _plan(records, frames=frames, ledger=ledger, options=options, card=card)
+    to_do = sum(len(unit.missing) for unit in plan.units)
+    counts = {"ok": 0, "failed": 0, "truncated": 0}
+    if plan.units:
+        dataset = _dataset_of(
+            plan.units,
+            actor_arguments={"options": options, "card": card, "frames": frames, "ledger": ledger},
+            num_actors=num_actors,
+            gpus_per_actor=gpus_per_actor,
+            cpus_per_actor=cpus_per_actor,
+        )
+        for result in _results(dataset):
+            counts = {name: number + int(result[name]) for name, number in counts.items()}
+            if report is not None:
+                report(counts["ok"] + counts["failed"], to_do)
+    assert counts["ok"] + counts["failed"] == to_do, (counts, to_do)
+    assert to_do + plan.skipped + plan.skipped_without_frames == plan.total
+    seconds = time.monotonic() - started
+    return CaptionSummary(
+        **counts,
+        skipped=plan.skipped,
+        skipped_without_frames=plan.skipped_without_frames,
+        seconds=seconds,
+        captions_per_second=to_do / seconds,
+    )
+
+
+def _check_recipe(frames: FrameStore, card: CaptionerCard) -> None:
+    stored = frames.recipe.get("num_frames")
+    if card.num_frames and stored != card.num_frames:
+        raise ConfigError(
+            f"captioner {card.name} watches exactly {card.num_frames} frames a clip, but the frame store holds "
+            f"{stored}: ingest with num_frames = {card.num_frames} for it"
+        )
+
+
+@dataclass(kw_only=True)
+class _Plan:
+    units: list[CaptionUnit] = field(default_factory=list)
+    total: int = 0
+    skipped: int = 0
+    skipped_without_frames: int = 0
+
+
+def _plan(
+    records: Sequence[VideoRecord],
+    *,
+    frames: FrameStore,
+    ledger: CaptionLedger,
+    options: CaptionOptions,
+    card: CaptionerCard,
+) -> _Plan:
+    plan = _Plan()
+    texts_a_clip = len(options.prompts) * options.samples
+    watched, written = set(frames.video_ids()), ledger.keys()
+    ordered = sorted(records, key=lambda record: record.video_id)
+    for start in range(0, len(ordered), options.batch_size):
+        chunk = ordered[start : start + options.batch_size]
+        present = [record for record in chunk if record.video_id in watched]
+        clips = tuple((record.video_id, record.uri, record.captions) for record in present)
+        keys = [row.key for rows in rows_of_clips(clips, options=options, card=card, frames=frames) for row in rows]
+        missing = tuple(key for key in keys if key not in written)
+        plan.total += len(chunk) * texts_a_clip
+        plan.skipped_without_frames += (len(chunk) - len(present)) * texts_a_clip
+        plan.skipped += len(keys) - len(missing)
+        if missing:
+            plan.units.append(CaptionUnit(clips=clips, missing=missing))
+    return plan
+
+
+def _dataset_of(
+    units: Sequence[CaptionUnit],
+    *,
+    actor_arguments: dict[str, Any],
+    num_actors: int,
+    gpus_per_actor: float,
+    cpus_per_actor: float,
+) -> ray.data.Dataset:
+    silence_data_bars()
+    rows = [{"unit": unit.to_json()} for unit in units]
+    # one block a unit: a unit is the work that a death may cost
+    return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        CaptionActor,
+        batch_size=1,
+        compute=ActorPoolStrategy(size=min(num_actors, len(units)), max_tasks_in_flight_per_actor=2),
+        fn_constructor_kwargs={**actor_arguments, "num_threads": max(1, int(cpus_per_actor))},
+        num_cpus=cpus_per_actor,
+        num_gpus=gpus_per_actor,
+        max_restarts=-1,
+        max_task_retries=_ATTEMPTS_A_UNIT - 1,
+    )
+
+
+def _results(dataset: ray.data.Dataset) -> Iterator[dict[str, Any]]:
+    """Counts of each unit; a user's mistake met by an actor ends the run as what it is."""
+    try:
+        for result in dataset.iter_rows():
+            if result["stopped_by"]:
+                raise _STOPS.get(result["stopped_by"], UserError)(result["message"])
+            yield result
+    except ray.exceptions.RayError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ClusterError(
+            f"captioning was stopped by Ray ({reason}): see Ray's log, lower captions.batch_size if memory ran out, "
+            "and run again; finished captions are kept"
+        ) from error
