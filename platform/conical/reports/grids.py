@@ -135,10 +135,18 @@ def comparisons_grid(comparisons: Sequence[Comparison]) -> Grid:
     """The paired comparisons, one a line."""
     header = ("Run", "Against", "Metric", "Verdict", "Difference [95 %]", "Wins / losses", "Seeds")
     body = tuple(
-        (c.label_a, c.label_b, c.metric, c.verdict, format_difference(c), f"{c.wins} / {c.losses}", str(c.num_seeds))
+        (
+            c.label_a,
+            c.label_b,
+            c.metric,
+            f"{c.winner} is better" if c.winner else c.verdict,
+            format_difference(c),
+            f"{c.wins} / {c.losses}",
+            str(c.num_seeds),
+        )
         for c in comparisons
     )
-    notes = ("Wins and losses count queries that one run ranks better than the other.",)
+    notes = ("Wins and losses count the queries on which the metric is better for the one run or the other.",)
     return Grid(title="Paired comparisons on the same queries", header=header, body=body, notes=notes, num_keys=4)
 
 

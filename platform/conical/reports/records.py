@@ -24,6 +24,7 @@ from conical.reports.samples import DIRECTIONS, QueryCase, RankSample
 METRICS = ("R1", "R5", "R10", "MedR", "MeanR")
 TRIAL_STATUSES = ("completed", "stopped", "failed")
 NO_DIFFERENCE = "no significant difference"
+VERDICTS = ("a is better", "b is better", NO_DIFFERENCE)
 
 
 @dataclass(frozen=True)
@@ -190,13 +191,13 @@ class Comparison:
         difference: a minus b, in the metric's unit.
         low: lower end of the paired 95 % interval of the difference.
         high: upper end.
-        verdict: what the test says; `no significant difference` exactly when the interval holds zero.
-        wins: queries that a ranks better.
-        losses: queries that b ranks better.
+        verdict: one of `VERDICTS`; `no significant difference` exactly when the interval holds zero.
+        wins: queries on which the metric is better for a.
+        losses: queries on which it is better for b.
         num_seeds: training seeds a run stands for.
 
     Raises:
-        ValueError: the verdict contradicts the interval.
+        ValueError: an unknown verdict, or one that contradicts the interval.
     """
 
     label_a: str
@@ -212,11 +213,17 @@ class Comparison:
 
     def __post_init__(self) -> None:
         require(self.low <= self.high, f"an interval needs low <= high, got [{self.low}, {self.high}]")
+        require_choice("verdict", self.verdict, VERDICTS)
         require(
             (self.verdict == NO_DIFFERENCE) == (self.low <= 0 <= self.high),
             f"verdict must be {NO_DIFFERENCE!r} exactly when the interval holds zero; "
             f"got {self.verdict!r} for [{self.low:g}, {self.high:g}]",
         )
+
+    @property
+    def winner(self) -> str | None:
+        """Label of the run that is better, None without a significant difference."""
+        return {"a is better": self.label_a, "b is better": self.label_b}.get(self.verdict)
 
 
 @dataclass(frozen=True, kw_only=True)

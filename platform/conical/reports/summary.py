@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conical.reports.grids import format_difference, format_metric
-from conical.reports.records import NO_DIFFERENCE, Comparison, ReportData, RunRow
+from conical.reports.records import Comparison, ReportData, RunRow
 
 _OBJECTIVE = "t2v/R1"
 
@@ -26,9 +26,10 @@ def comparison_sentence(comparison: Comparison) -> str:
     """One comparison in words; a difference whose interval holds zero is not called one."""
     seeds = f"{comparison.num_seeds} seed{'s' if comparison.num_seeds > 1 else ''}"
     figures = f"{comparison.metric}: {format_difference(comparison)}, {seeds}"
-    if comparison.verdict == NO_DIFFERENCE:
+    if comparison.winner is None:
         return f"No significant difference between {comparison.label_a} and {comparison.label_b} ({figures})."
-    return f"{comparison.label_a} against {comparison.label_b}: {comparison.verdict} ({figures})."
+    loser = comparison.label_b if comparison.winner == comparison.label_a else comparison.label_a
+    return f"{comparison.winner} is better than {loser} ({figures}; {comparison.label_a} minus {comparison.label_b})."
 
 
 def _best_run(rows: Sequence[RunRow]) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def comparison(**changes: object) -> Comparison:
         "difference": 4.2,
         "low": 1.1,
         "high": 7.4,
-        "verdict": "significantly better",
+        "verdict": "a is better",
         "wins": 61,
         "losses": 40,
         "num_seeds": 3,

@@ -123,7 +123,7 @@ def test_texts_are_escaped_everywhere(tmp_path: Path) -> None:
         title=evil,
         rows=(row(evil, note=evil),),
         cases=(dataclasses.replace(case(evil, 2, 0), hits=(hit,)),),
-        comparisons=(comparison(label_a=evil, verdict=evil),),
+        comparisons=(comparison(label_a=evil),),
         notes=(evil,),
         provenance=dataclasses.replace(report().provenance, config_toml=evil, hashes={evil: evil}, command=evil),
     )
@@ -183,8 +183,11 @@ def test_a_difference_whose_interval_holds_zero_is_not_called_one() -> None:
         f"No significant difference between {LABELS[3]} and {LABELS[1]} (test/raw/t2v/R1: +0.5 [-2.6, +3.7], 1 seed)."
     )
     assert comparison_sentence(comparison()) == (
-        f"{LABELS[3]} against {LABELS[1]}: significantly better (test/raw/t2v/R1: +4.2 [+1.1, +7.4], 3 seeds)."
+        f"{LABELS[3]} is better than {LABELS[1]} (test/raw/t2v/R1: +4.2 [+1.1, +7.4], 3 seeds; "
+        f"{LABELS[3]} minus {LABELS[1]})."
     )
+    worse = comparison(difference=-4.0, low=-7.0, high=-1.0, verdict="b is better")
+    assert comparison_sentence(worse).startswith(f"{LABELS[1]} is better than {LABELS[3]} (")
 
 
 def run_browser(browser: str, *arguments: str, folder: Path) -> str:

@@ -48,6 +48,8 @@ def test_a_verdict_must_agree_with_its_interval() -> None:
         comparison(verdict="no significant difference")
     with pytest.raises(ValueError, match="low <= high"):
         comparison(low=9.0)
+    with pytest.raises(ValueError, match="verdict must be one of a is better, b is better, no significant difference"):
+        comparison(verdict="better")
 
 
 def test_the_chosen_trial_has_a_value() -> None:

@@ -164,7 +164,7 @@ def test_csv_for_programs_keeps_full_precision_and_the_run() -> None:
 
 def test_comparisons_show_sign_interval_and_verdict() -> None:
     assert csv_table(comparisons_grid([comparison()])).splitlines()[1] == (
-        'CEO with supplements,"InfoNCE, human captions",test/raw/t2v/R1,significantly better,'
+        'CEO with supplements,"InfoNCE, human captions",test/raw/t2v/R1,CEO with supplements is better,'
         '"+4.2 [+1.1, +7.4]",61 / 40,3'
     )
 
