@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def _look_for_torchcodec() -> dict[str, str]:
     if find_spec("torchcodec") is None:
         return {"name": "torchcodec", "status": "ok", "detail": "not installed (optional)", "advice": ""}
     try:
-        import torchcodec  # noqa: F401 - loads its FFmpeg libraries
+        import_module("torchcodec")  # loads FFmpeg's libraries
     except (ImportError, OSError, RuntimeError) as error:
         detail = f"installed but cannot be loaded ({' '.join(str(error).split())[:120]})"
         advice = "install FFmpeg's libraries, or uninstall it: it is optional"

@@ -17,6 +17,7 @@ from conical.captioning import (
     create_captioner,
     describe_captioner,
 )
+from conical.captioning.video_llava import TinyVideoLlava
 from conical.core.errors import ConfigError
 
 PROMPTS = ("Describe this video.", "Write a caption of it that is brief but holds its details.", "Hm?", "Say more.")
@@ -144,6 +145,16 @@ def test_frames_of_a_wrong_form_are_refused(watcher: Any, clip: np.ndarray, mess
 
 def test_the_card_asks_for_the_frames_that_the_model_watches(watcher: Any) -> None:
     assert watcher.card.frame_recipe_request == (8, 32)
+
+
+def test_the_tiny_model_is_keyed_by_its_content_and_not_by_where_the_package_lies(
+    video_llava_folder: Path, make_clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TinyVideoLlava, "default_model", str(video_llava_folder))
+    captioner = create_captioner(CaptionOptions(generation=GenerationOptions(max_new_tokens=4)))
+    assert (captioner.card.name, captioner.card.model) == ("tiny-video-llava", "tiny-video-llava")
+    assert captioner.card.revision == describe_captioner(options_for(video_llava_folder)).revision
+    assert captioner.caption(make_clips(1), ["Hm?"], seeds=[0])[0].tokens_out == 4
 
 
 def test_the_revision_of_a_folder_follows_its_weights(video_llava_folder: Path, tmp_path: Path) -> None:
