@@ -1,0 +1,32 @@
+"""What is kept on disk: workspace, manifest, frames, supplements, runs. The only layer that knows Parquet."""
+
+from conical.store.captions import CaptionLedger
+from conical.store.frame_rows import FrameRow
+from conical.store.frames import FrameStore
+from conical.store.manifest import manifest_hash, read_manifest, write_manifest
+from conical.store.runs import EvaluationRecord, RunFolder, RunRecord, list_runs
+from conical.store.sweeps import SweepRecord, TrialRecord, read_sweep, write_sweep
+from conical.store.sweeps import SweepRecord, TrialRecord, read_sweep, write_sweep
+from conical.store.workspace import Workspace
+
+__all__ = [
+    "CaptionLedger",
+    "EvaluationRecord",
+    "FrameRow",
+    "FrameStore",
+    "RunFolder",
+    "RunRecord",
+    "SweepRecord",
+    "TrialRecord",
+    "SweepRecord",
+    "TrialRecord",
+    "Workspace",
+    "list_runs",
+    "manifest_hash",
+    "read_manifest",
+    "read_sweep",
+    "read_sweep",
+    "write_manifest",
+    "write_sweep",
+    "write_sweep",
+]

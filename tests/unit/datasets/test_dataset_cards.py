@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conical import datasets
+from conical.core.errors import ConfigError, DataError
+from conical.core.records import SPLITS, VideoRecord
+from conical.datasets import DATASETS, DatasetCard, check_records
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_card_is_complete(name: str) -> None:
+    card = DATASETS[name]
+    assert card.name == name
+    assert all((card.description, card.source, card.licence))
+    assert set(card.splits) <= set(SPLITS)
+    assert callable(card.reader)
+
+
+def test_a_users_list_is_loaded_by_name(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text(json.dumps({"video_id": "a", "uri": "a.mp4", "split": "test"}))
+    assert [record.video_id for record in datasets.load("manifest", tmp_path)] == ["a"]
+
+
+def test_an_unknown_dataset_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"unknown dataset 'scens': choose one of scenes, manifest.*Did you mean 'scenes'"
+    ):
+        datasets.load("scens", tmp_path)
+
+
+def test_a_missing_root_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"dataset root .*absent of 'scenes' must be a folder"):
+        datasets.load("scenes", tmp_path / "absent")
+
+
+def test_an_option_that_the_reader_has_not_got_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"dataset 'scenes' has no such option .*given were colour"):
+        datasets.load("scenes", tmp_path, colour="red")
+
+
+def test_a_name_that_is_no_card_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="dataset 'json:loads' must name a DatasetCard, got function"):
+        datasets.load("json:loads", tmp_path)
+
+
+def _record(video_id: str = "a", split: str = "train", captions: tuple[str, ...] = ("x",)) -> VideoRecord:
+    return VideoRecord(video_id=video_id, uri="a.mp4", split=split, captions=captions)
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([], "dataset 'mine' is empty"),
+        ([_record(), _record()], "video ids of 'mine' must be unique, but 'a' comes 2 times"),
+        ([_record(captions=("x", " "))], "captions of 'a' in 'mine' must not be blank"),
+        ([_record()], "split 'test' of 'mine' has no captioned video; splits that have: train"),
+        ([_record(split="test", captions=())], "split 'test' of 'mine' has no captioned video; splits that have: none"),
+    ],
+)
+def test_a_dataset_that_contradicts_itself_is_refused(records: list[VideoRecord], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        check_records(records, name="mine", splits=("test",))
+
+
+def test_published_counts_are_asserted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = DatasetCard(
+        name="three", description="x", reader=lambda root: [_record()], source="x", licence="x", counts={"train": 3}
+    )
+    monkeypatch.setitem(DATASETS, "three", card)
+    with pytest.raises(DataError, match="split 'train' of 'three' must have 3 videos, got 1: take the published files"):
+        datasets.load("three", tmp_path)
