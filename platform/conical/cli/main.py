@@ -1,0 +1,258 @@
+"""`conical`: one command a stage. Each parses, calls one function of a lower layer and prints what it gave.
+
+Heavy libraries are imported inside the commands, so that `conical --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from conical.core.errors import ConicalError, UserError
+
+if TYPE_CHECKING:
+    from conical.config import Experiment
+    from conical.store import Workspace
+
+app = typer.Typer(
+    help="Ray-distributed experiments on video-text retrieval. Every command defaults to the offline demo.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
+
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file; without it the offline demo's settings.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example loss.tau_tv=40; may be repeated.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something is wrong.")]
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: a user's mistake is one line and exit code 2, an interruption 130."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_debug = "--debug" in words or "CONICAL_DEBUG" in os.environ
+    try:
+        sys.exit(app(args=words, standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        _fail("interrupted: stores are whole; run the same command to go on", 130)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except ConicalError as error:
+        if is_debug:
+            traceback.print_exc()
+        _fail(str(error), 2 if isinstance(error, UserError) else 1)
+    except Exception as error:
+        # typer's own complaints about arguments know how to show themselves
+        if hasattr(error, "show"):
+            error.show()
+            sys.exit(2)
+        if isinstance(error, ValueError) and not is_debug:
+            _fail(str(error), 2)
+        raise
+
+
+def _fail(message: str, code: int) -> None:
+    errors.print(f"[bold red]conical:[/] {message.replace('[', chr(92) + '[')}", highlight=False)
+    # os._exit would lose output; Ray's threads end with the process
+    sys.exit(code)
+
+
+def _open(config: Path | None, overrides: list[str] | None) -> tuple[Experiment, Workspace]:
+    """Settings first: a mistake in them must not leave a folder behind."""
+    from conical.config import load_experiment
+    from conical.store import Workspace
+
+    experiment = load_experiment(config, overrides or [])
+    return experiment, Workspace.open()
+
+
+@app.command()
+def ingest(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+    """Decode exact frames of every video into the frame store."""
+    experiment, workspace = _open(config, set_)
+    from conical.cli.progress_line import ProgressLine
+    from conical.on_ray import stages
+
+    with ProgressLine(console) as line:
+        summary = stages.ingest(experiment, workspace, line)
+    console.print(
+        f"frames: {summary.ok} videos new, {summary.skipped} were there, {summary.failed} failed"
+        f"{_by_kind(summary.failures_by_kind)}, {summary.seconds:.1f} s -> {workspace.dataset(experiment.dataset.folder)}",
+        highlight=False,
+    )
+
+
+@app.command()
+def caption(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+    """Let the captioner watch every video and write the supplements of each prompt into the ledger."""
+    experiment, workspace = _open(config, set_)
+    from conical.cli.progress_line import ProgressLine
+    from conical.on_ray import stages
+
+    with ProgressLine(console) as line:
+        summary = stages.caption(experiment, workspace, line)
+    console.print(
+        f"supplements: {summary.ok} new, {summary.skipped} were there, {summary.failed} failed, "
+        f"{summary.skipped_without_frames} of videos without frames, {summary.truncated} met the token limit, "
+        f"{summary.seconds:.1f} s -> {workspace.captions(experiment.dataset.folder)}",
+        highlight=False,
+    )
+
+
+@app.command()
+def train(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+    """Fine-tune the dual encoder; frames and supplements must be there."""
+    experiment, workspace = _open(config, set_)
+    from conical.cli.progress_line import ProgressLine
+    from conical.on_ray.run_log import open_tracker
+    from conical.on_ray.train import train as fit
+
+    with ProgressLine(console) as line:
+        folder = fit(experiment, workspace, open_tracker(experiment, workspace), line)
+    record = folder.read()
+    value = "not scored yet" if record.val_value is None else f"{experiment.tune.metric} {record.val_value:.1f}"
+    console.print(
+        f"run {record.key}: {record.label}, {value} at epoch {record.best_epoch} -> {folder.path}", highlight=False
+    )
+
+
+@app.command()
+def tune(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+    """Search temperatures and the prompt mix on val, then score the winner once on test."""
+    experiment, workspace = _open(config, set_)
+    from conical.cli.progress_line import ProgressLine
+    from conical.cli.show import print_evaluations
+    from conical.on_ray.evaluate import evaluate_run, find_run
+    from conical.on_ray.run_log import open_tracker
+    from conical.on_ray.stages import caption as write_supplements
+    from conical.on_ray.stages import ingest as decode
+    from conical.on_ray.tune import tune as search
+
+    tracker = open_tracker(experiment, workspace)
+    with ProgressLine(console) as line:
+        decode(experiment, workspace, line)
+        write_supplements(experiment, workspace, line)
+        sweep = search(experiment, workspace, tracker, line)
+        winner = find_run(workspace, experiment.name, sweep.best.run_key)
+        scored = evaluate_run(winner, workspace, tracker, experiment.evaluate.splits, report=line)
+    print_evaluations(console, winner.read(), scored)
+    settings = ", ".join(f"{name} {value:.3g}" for name, value in sweep.best.settings.items())
+    console.print(
+        f"best of {len(sweep.trials)} trials by {sweep.metric}: trial {sweep.best.number} ({settings})", highlight=False
+    )
+
+
+@app.command()
+def evaluate(
+    run_: Annotated[
+        list[str] | None, typer.Option("--run", help="Key, label or MLflow id; without it every run.")
+    ] = None,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Score again; a further look at test is counted.")] = False,
+    config: Config = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Score finished runs on val and test, both directions, with intervals."""
+    experiment, workspace = _open(config, set_)
+    from conical.cli.progress_line import ProgressLine
+    from conical.cli.show import print_evaluations
+    from conical.on_ray.evaluate import evaluate_run, scorable_runs
+    from conical.on_ray.run_log import open_tracker
+
+    tracker = open_tracker(experiment, workspace)
+    for folder in scorable_runs(workspace, experiment.name, run_ or []):
+        with ProgressLine(console) as line:
+            scored = evaluate_run(folder, workspace, tracker, experiment.evaluate.splits, repeat=repeat, report=line)
+        print_evaluations(console, folder.read(), scored)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="Key, MLflow id or label (all its seeds) of the run that is judged.")],
+    b: Annotated[str, typer.Argument(help="The same of the run it is judged against.")],
+    split: Annotated[str, typer.Option(help="A scored split.")] = "test",
+    config: Config = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Paired test of two runs, or two methods over their seeds, on the same queries."""
+    experiment, workspace = _open(config, set_)
+    from conical.on_ray.comparison import compare_methods
+    from conical.on_ray.evaluate import runs_named
+    from conical.reports import comparison_sentence, comparisons_grid, rich_table
+
+    found = compare_methods(
+        runs_named(workspace, experiment.name, a),
+        runs_named(workspace, experiment.name, b),
+        split=split,
+        protocol=experiment.evaluate.protocol,
+    )
+    console.print(rich_table(comparisons_grid([found])))
+    console.print(comparison_sentence(found), highlight=False)
+
+
+@app.command()
+def report(
+    name: Annotated[str | None, typer.Argument(help="Experiment; without it the config's.")] = None,
+    config: Config = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Tables on the terminal, and one self-contained HTML file with figures."""
+    experiment, workspace = _open(config, set_)
+    from conical.cli.show import print_report
+    from conical.on_ray.reporting import build_report
+    from conical.reports import write_report
+
+    chosen = name or experiment.name
+    data = build_report(workspace, chosen, protocol=experiment.evaluate.protocol)
+    print_report(console, data, write_report(data, workspace.experiment(chosen) / "report"))
+
+
+@app.command()
+def demo(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+    """The whole chain on generated videos: ingest, caption, train four methods, search, score, report."""
+    experiment, workspace = _open(config, set_)
+    from conical.cli.progress_line import ProgressLine
+    from conical.cli.show import print_report
+    from conical.on_ray.demo import run_demo
+    from conical.on_ray.reporting import build_report
+    from conical.reports import write_report
+
+    with ProgressLine(console) as line:
+        run_demo(experiment, workspace, line)
+    data = build_report(workspace, experiment.name)
+    print_report(console, data, write_report(data, workspace.experiment(experiment.name) / "report"))
+    console.print("all runs in MLflow: [bold]make ui[/]", highlight=False)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="On loopback.")] = 5000, debug: Debug = False) -> None:
+    """Serve MLflow's pages for this workspace on loopback until Ctrl-C."""
+    from conical.store import Workspace
+    from conical.tracking import serve_ui
+
+    workspace = Workspace.open()
+    console.print(f"MLflow on http://127.0.0.1:{port} for {workspace.root}; Ctrl-C ends it", highlight=False)
+    raise typer.Exit(serve_ui(workspace.tracking_uri, workspace.artifacts, port=port))
+
+
+@app.command()
+def doctor(debug: Debug = False) -> None:
+    """Is this machine fit to run? One line a check; exit code 1 if one fails."""
+    from conical.cli.show import print_checks
+    from conical.on_ray.doctor import run_checks
+
+    raise typer.Exit(print_checks(console, run_checks()))
+
+
+def _by_kind(counts: dict[str, int]) -> str:
+    return f" ({', '.join(f'{count} {kind}' for kind, count in counts.items())})" if counts else ""

@@ -1,0 +1,83 @@
+"""One live line a stage, with ETA; plain lines where the output is not a terminal."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from conical.on_ray.progress import Progress as Step
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class ProgressLine:
+    """Draws what stages report (`with`); a stage that ends leaves one line behind.
+
+    Args:
+        console: where to draw.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description:<15}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+        self._stage = ""
+        self._task = None
+        self._last: Step | None = None
+        self._started = self._printed = 0.0
+
+    def __enter__(self) -> ProgressLine:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end_stage()
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def __call__(self, step: Step) -> None:
+        """Show where a stage stands."""
+        is_new = step.stage != self._stage or (self._last is not None and step.done < self._last.done)
+        if is_new:
+            self._end_stage()
+            self._stage, self._started, self._printed = step.stage, time.monotonic(), time.monotonic()
+        self._last = step
+        if self._console.is_terminal:
+            self._draw(step, is_new=is_new)
+        elif time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES:
+            self._printed = time.monotonic()
+            self._print(step)
+
+    def _draw(self, step: Step, *, is_new: bool) -> None:
+        if is_new or self._task is None:
+            self._task = self._bar.add_task(step.stage, total=step.total, unit=step.unit, note=step.note)
+        self._bar.update(self._task, completed=step.done, total=step.total, note=step.note)
+
+    def _end_stage(self) -> None:
+        if self._last is not None and not self._console.is_terminal:
+            self._print(self._last)
+        self._last, self._task = None, None
+
+    def _print(self, step: Step) -> None:
+        seconds = time.monotonic() - self._started
+        left = f", {seconds / step.done * (step.total - step.done):.0f} s left" if 0 < step.done < step.total else ""
+        note = f", {step.note}" if step.note else ""
+        self._console.print(
+            f"{step.stage:<15} {step.done:g} of {step.total:g} {step.unit} in {seconds:.0f} s{left}{note}",
+            highlight=False,
+        )

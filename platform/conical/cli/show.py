@@ -1,0 +1,66 @@
+"""What commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from conical.reports import (
+    MetricValue,
+    ReportData,
+    ReportPaths,
+    RunRow,
+    group_rows,
+    results_grid,
+    rich_table,
+    summary_sentences,
+)
+from conical.store import EvaluationRecord, RunRecord
+
+if TYPE_CHECKING:
+    from conical.on_ray.doctor import Check
+
+_MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[bold red]fail[/]"}
+
+
+def print_evaluations(console: Console, record: RunRecord, evaluations: Sequence[EvaluationRecord]) -> None:
+    """One table a split."""
+    rows = [
+        RunRow(
+            label=record.label,
+            run_id=record.tracking_id,
+            protocol=scored.protocol,
+            split=scored.split,
+            metrics={
+                name: MetricValue(found["value"], found["low"], found["high"])
+                for name, found in scored.metrics.items()
+                if not name.startswith("v2t_any/")
+            },
+            num_queries=scored.num_queries,
+            num_gallery=scored.num_gallery,
+            has_ties=scored.has_ties,
+        )
+        for scored in evaluations
+    ]
+    for group in group_rows(rows):
+        console.print(rich_table(results_grid(group)))
+
+
+def print_report(console: Console, data: ReportData, paths: ReportPaths) -> None:
+    """The tables, the findings in words, where the page is."""
+    for group in group_rows(data.rows):
+        console.print(rich_table(results_grid(group)))
+    for sentence in summary_sentences(data):
+        console.print(f"- {sentence}", highlight=False, markup=False)
+    console.print(f"report with figures: {paths.page}", highlight=False, markup=False)
+
+
+def print_checks(console: Console, checks: Sequence[Check]) -> int:
+    """One line a check; returns the exit code."""
+    for check in checks:
+        advice = f" -> {check.advice}" if check.advice else ""
+        console.print(f"{_MARKS[check.status]} {check.name:<18} ", end="", highlight=False)
+        console.print(f"{check.detail}{advice}", highlight=False, markup=False)
+    return int(any(check.status == "fail" for check in checks))

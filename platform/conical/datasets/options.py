@@ -1,0 +1,38 @@
+"""Which dataset a run reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from conical.core.hashing import stable_hash
+from conical.core.options import Options, require
+from conical.datasets.scenes import ScenesOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions(Options):
+    """The `[dataset]` table.
+
+    Args:
+        name: a card of `conical.datasets.DATASETS`.
+        root: folder with the user's files; "" for `scenes`, which is generated into the workspace.
+        scenes: size and seed of the generated dataset; read by `scenes` only.
+    """
+
+    name: str = "scenes"
+    root: str = ""
+    scenes: ScenesOptions = field(default_factory=ScenesOptions)
+
+    def __post_init__(self) -> None:
+        require(bool(self.name), "name must not be empty: give a dataset card such as 'scenes'")
+        require(
+            (self.name == "scenes") == (not self.root),
+            f"root must be given for {self.name!r}" if self.name != "scenes" else "root must be empty for 'scenes'",
+        )
+
+    @property
+    def folder(self) -> str:
+        """Name of the dataset's folder in a workspace; other sizes or seeds of `scenes` live beside the default one."""
+        if self.name == "scenes":
+            return "scenes" if self.scenes == ScenesOptions() else f"scenes-{stable_hash(self.scenes, length=8)}"
+        return f"{self.name}-{stable_hash(self.root, length=8)}"

@@ -1,0 +1,152 @@
+"""Which rows make which batch: a pure function of the seed, the epoch and the step.
+
+Nothing is consumed from a stream, so a resumed run and a run on another number of ranks see the very same batches, and
+every rank stops at the same step (trap: ranks with unequal steps hang).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from conical.captioning.mix import HUMAN, PromptMix
+from conical.core.errors import ConfigError, DataError
+from conical.core.seeds import generator
+from conical.video.augment import AugmentOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """Frames and texts of the training split.
+
+    Args:
+        frames: uint8, (video, frame, height, width, 3); usually a memory map shared by all processes of a machine.
+        texts: a video's texts by source (`human`, `A`, ...); each text is the tuple of its pieces, none longer than
+            the text tower takes.
+    """
+
+    frames: NDArray[np.uint8]
+    texts: Sequence[Mapping[str, Sequence[tuple[str, ...]]]]
+
+    def __post_init__(self) -> None:
+        assert len(self.frames) == len(self.texts), (len(self.frames), len(self.texts))
+
+    def __repr__(self) -> str:
+        return f"TrainingSet(frames={self.frames.shape})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One rank's share of a global batch of B rows.
+
+    Args:
+        video: (b,) number of each row's video; rows of one video are positives of each other, never negatives.
+        texts: b texts.
+        frames: uint8, (b, frame, height, width, 3).
+        degrees: (b,) rotation of each row's copy.
+        flip: (b,) whether the copy is mirrored.
+    """
+
+    video: Tensor
+    texts: list[str]
+    frames: Tensor
+    degrees: Tensor
+    flip: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """The order of rows.
+
+    Args:
+        data: what rows are drawn from.
+        mix: chance of each text source.
+        augment: range of the random copies.
+        batch_size: rows of the global batch.
+        rows_per_video: rows of each video an epoch.
+        seed: of the run.
+        rank: which share of each global batch is ours.
+        world_size: number of ranks; divides `batch_size`.
+
+    Raises:
+        ConfigError: the batch is larger than an epoch or is not divisible by the number of ranks.
+    """
+
+    data: TrainingSet
+    mix: PromptMix
+    augment: AugmentOptions
+    batch_size: int
+    rows_per_video: int = 1
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    steps_per_epoch: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        usable = {HUMAN, *self.mix.sources()}
+        mute = sum(not any(sources.get(name) for name in usable) for sources in self.data.texts)
+        if mute:
+            raise DataError(
+                f"{mute} of {len(self.data.texts)} training videos have no text of the sources {', '.join(sorted(usable))}: "
+                "caption them first, or give mix another source"
+            )
+        rows = len(self.data.texts) * self.rows_per_video
+        if self.batch_size > rows:
+            raise ConfigError(
+                f"optim.batch_size must be at most the {rows} rows of an epoch ({len(self.data.texts)} training videos x "
+                f"{self.rows_per_video}), got {self.batch_size}: lower it or raise optim.rows_per_video"
+            )
+        if self.batch_size % self.world_size:
+            raise ConfigError(
+                f"optim.batch_size must be a multiple of ray.num_workers = {self.world_size}, got {self.batch_size}"
+            )
+        # the last, incomplete batch is dropped: its loss would be over fewer negatives
+        object.__setattr__(self, "steps_per_epoch", rows // self.batch_size)
+
+    def row_numbers(self, epoch: int) -> NDArray[np.int64]:
+        """Rows of an epoch in order; row r belongs to video r // rows_per_video."""
+        return generator(self.seed, "order", epoch).permutation(len(self.data.texts) * self.rows_per_video)
+
+    def batches(self, epoch: int, *, first_step: int = 0) -> Iterator[Batch]:
+        """This rank's share of each step's batch, the next one prepared while the present one is used."""
+        share = self.batch_size // self.world_size
+        order = self.row_numbers(epoch)
+        starts = [step * self.batch_size + self.rank * share for step in range(first_step, self.steps_per_epoch)]
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            pending = None
+            for start in starts:
+                following = pool.submit(self._assemble, epoch, order[start : start + share])
+                if pending is not None:
+                    yield pending.result()
+                pending = following
+            if pending is not None:
+                yield pending.result()
+
+    def _assemble(self, epoch: int, rows: NDArray[np.int64]) -> Batch:
+        videos = rows // self.rows_per_video
+        texts, degrees, flips = [], [], []
+        for row, video in zip(rows.tolist(), videos.tolist(), strict=True):
+            rng = generator(self.seed, "row", epoch, row)
+            texts.append(self._draw_text(rng, self.data.texts[video]))
+            angle, flip = self.augment.draw(rng)
+            degrees.append(angle)
+            flips.append(flip)
+        return Batch(
+            video=torch.from_numpy(videos),
+            texts=texts,
+            frames=torch.from_numpy(self.data.frames[videos]),
+            degrees=torch.tensor(degrees, dtype=torch.float32),
+            flip=torch.tensor(flips),
+        )
+
+    def _draw_text(self, rng: np.random.Generator, sources: Mapping[str, Sequence[tuple[str, ...]]]) -> str:
+        """A source by the mix, a text of it, a piece of that, each uniformly."""
+        source = self.mix.draw(rng, [name for name, texts in sources.items() if texts])
+        pieces = sources[source][int(rng.integers(len(sources[source])))]
+        return pieces[int(rng.integers(len(pieces)))]

@@ -1,0 +1,90 @@
+"""Everything a run needs to go on as if nothing had happened.
+
+A checkpoint folder holds `model.safetensors` (the objective as it is), `best.safetensors` (the encoder of the best
+epoch on val so far), `optimiser.pt` (tensors only, loaded with `weights_only`) and `state.json`. Batches and rates are
+functions of the step (`batches`, `optimiser`), so no generator or scheduler state is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from conical.core.atomic import write_text_atomic
+from conical.core.errors import StoreError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """Where a run stands.
+
+    Args:
+        epochs_done: whole epochs behind it.
+        steps_done: optimiser steps behind it.
+        best_epoch: epoch (1-based; 0: as loaded) with the best value on val.
+        best_value: that value, in percent; -1 before the first.
+    """
+
+    epochs_done: int = 0
+    steps_done: int = 0
+    best_epoch: int = 0
+    best_value: float = -1.0
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """A model's parameters and buffers as safetensors."""
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, path)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load what `save_weights` wrote.
+
+    Raises:
+        StoreError: the file is absent or does not fit the model.
+    """
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, RuntimeError) as error:
+        raise StoreError(f"checkpoint {path} cannot be loaded ({str(error).splitlines()[0]}): train again") from error
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    objective: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+    state: RunState,
+) -> None:
+    """Write a whole checkpoint; `state.json` comes last, so a folder without it is not one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(objective, folder / "model.safetensors")
+    save_file(best, folder / "best.safetensors")
+    torch.save(optimiser.state_dict(), folder / "optimiser.pt")
+    write_text_atomic(folder / "state.json", json.dumps(asdict(state)))
+
+
+def load_checkpoint(
+    folder: Path, *, objective: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor], RunState]:
+    """Restore the objective and the optimiser in place.
+
+    Returns:
+        The best encoder so far and where the run stands.
+
+    Raises:
+        StoreError: the folder holds no whole checkpoint.
+    """
+    state_file = folder / "state.json"
+    if not state_file.is_file():
+        raise StoreError(
+            f"{folder} holds no whole checkpoint (state.json is absent): delete the folder and train again"
+        )
+    load_weights(objective, folder / "model.safetensors")
+    optimiser.load_state_dict(torch.load(folder / "optimiser.pt", map_location="cpu", weights_only=True))
+    return load_file(folder / "best.safetensors"), RunState(**json.loads(state_file.read_text(encoding="utf-8")))

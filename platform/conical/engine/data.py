@@ -1,0 +1,147 @@
+"""From the stores to what the loop and the evaluation take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from conical.captioning import split_text
+from conical.captioning.mix import HUMAN
+from conical.core.errors import DataError
+from conical.core.records import CaptionRecord, VideoRecord
+from conical.engine.batches import TrainingSet
+from conical.engine.evaluate import EvaluationSet
+from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
+
+# science: pieces of at most 70 tokens leave room for the start and end marks in CLIP's 77
+MAX_TEXT_TOKENS = 70
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupplementSelection:
+    """Which rows of the ledger a run reads: those of one captioner, its settings and given prompts.
+
+    Args:
+        captioner: registry name.
+        model: name or path.
+        revision: of the weights.
+        frame_recipe: hash of the recipe of the frames it watched.
+        generation: the settings, as the ledger spells them.
+        prompt_hashes: of the prompts wanted.
+    """
+
+    captioner: str
+    model: str
+    revision: str
+    frame_recipe: str
+    generation: str
+    prompt_hashes: frozenset[str]
+
+    def takes(self, row: CaptionRecord) -> bool:
+        """Whether a row is one of ours."""
+        same = all(
+            getattr(row, name) == getattr(self, name)
+            for name in ("captioner", "model", "revision", "frame_recipe", "generation")
+        )
+        return same and row.prompt_hash in self.prompt_hashes and row.status == "ok"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Which stored data a run reads; plain values, so that it travels to workers.
+
+    Args:
+        workspace: root folder.
+        dataset: folder of the dataset.
+        frame_recipe: hash of the frame recipe.
+        supplements_from: which rows of the caption ledger; None reads none.
+    """
+
+    workspace: str
+    dataset: str
+    frame_recipe: str
+    supplements_from: SupplementSelection | None = None
+
+    @property
+    def _workspace(self) -> Workspace:
+        return Workspace(Path(self.workspace))
+
+    @property
+    def frame_store(self) -> FrameStore:
+        """The frames, opened for reading.
+
+        Raises:
+            DataError: they were not ingested.
+        """
+        path = self._workspace.frames(self.dataset, self.frame_recipe)
+        if not (path / "card.json").is_file():
+            raise DataError(f"dataset {self.dataset!r} has no frames of recipe {self.frame_recipe}: run ingest first")
+        return FrameStore.open(path)
+
+    def records(self, split: str) -> list[VideoRecord]:
+        """Videos of a split that have frames, by id.
+
+        Raises:
+            DataError: the dataset was not ingested, or the split has no usable video.
+        """
+        path = self._workspace.manifest(self.dataset)
+        if not path.is_file():
+            raise DataError(f"dataset {self.dataset!r} has no manifest in {self.workspace}: run ingest first")
+        usable = self.frame_store.video_ids()
+        found = [record for record in read_manifest(path) if record.split == split and record.video_id in usable]
+        if not found:
+            raise DataError(f"split {split!r} of dataset {self.dataset!r} is empty: no video of it has frames")
+        return sorted(found, key=lambda record: record.video_id)
+
+    def frames(self, records: Sequence[VideoRecord]) -> np.ndarray:
+        """uint8 (video, frame, height, width, 3), a read-only map shared by all processes of this machine."""
+        return self.frame_store.memory_map([record.video_id for record in records], self._workspace.cache)
+
+    def supplement_rows(self) -> list[CaptionRecord]:
+        """The selected rows of the ledger, in a fixed order."""
+        if self.supplements_from is None:
+            return []
+        rows = filter(self.supplements_from.takes, CaptionLedger(self._workspace.captions(self.dataset)).records())
+        return sorted(rows, key=lambda row: (row.video_id, row.prompt_id, row.sample))
+
+    def supplements(self) -> dict[str, dict[str, list[str]]]:
+        """Video id to prompt id to texts."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for row in self.supplement_rows():
+            found.setdefault(row.video_id, {}).setdefault(row.prompt_id, []).append(row.text)
+        return found
+
+
+def load_training_set(source: DataSource, *, count_tokens: Callable[[str], int]) -> TrainingSet:
+    """The train split: frames, human captions and supplements, long texts in pieces."""
+    records = source.records("train")
+    supplements = source.supplements()
+    texts = [
+        {
+            prompt: tuple(tuple(split_text(text, count_tokens=count_tokens, limit=MAX_TEXT_TOKENS)) for text in written)
+            for prompt, written in {HUMAN: list(record.captions), **supplements.get(record.video_id, {})}.items()
+        }
+        for record in records
+    ]
+    return TrainingSet(frames=source.frames(records), texts=texts)
+
+
+def load_evaluation_set(source: DataSource, split: str, *, count_tokens: Callable[[str], int]) -> EvaluationSet:
+    """Each human caption of the split is a query; each of its videos with frames is in the gallery."""
+    records = source.records(split)
+    queries = [(number, text) for number, record in enumerate(records) for text in record.captions]
+    return EvaluationSet(
+        split=split,
+        video_ids=tuple(record.video_id for record in records),
+        frames=source.frames(records),
+        texts=tuple(tuple(split_text(text, count_tokens=count_tokens, limit=MAX_TEXT_TOKENS)) for _, text in queries),
+        text_video=np.array([number for number, _ in queries], dtype=np.int64),
+    )
+
+
+def count_split_texts(data: TrainingSet) -> int:
+    """How many texts were too long for one piece."""
+    return sum(len(text) > 1 for sources in data.texts for texts in sources.values() for text in texts)

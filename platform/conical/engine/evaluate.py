@@ -1,0 +1,141 @@
+"""Embed a split and rank it.
+
+Texts longer than the text tower are split; the embedding of such a text is the normalised mean of its pieces'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  the field's usual name
+from numpy.typing import NDArray
+
+from conical.core.errors import DataError
+from conical.distributed import gather_rows, rank, world_size
+from conical.engine.options import EvaluateOptions
+from conical.metrics import RetrievalMetrics, retrieval_metrics
+from conical.models.dual_encoder import DualEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSet:
+    """Queries and gallery of one split under the `raw` protocol.
+
+    Args:
+        split: which split.
+        video_ids: the gallery, V names without repetition.
+        frames: uint8, (V, frame, height, width, 3).
+        texts: the queries: T texts, each the tuple of its pieces.
+        text_video: (T,) number of each text's video.
+    """
+
+    split: str
+    video_ids: tuple[str, ...]
+    frames: NDArray[np.uint8]
+    texts: tuple[tuple[str, ...], ...]
+    text_video: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if not self.video_ids or not self.texts:
+            raise DataError(
+                f"split {self.split!r} is empty ({len(self.video_ids)} videos, {len(self.texts)} captions): "
+                "nothing to evaluate"
+            )
+        assert len(set(self.video_ids)) == len(self.video_ids) == len(self.frames)
+        assert len(self.text_video) == len(self.texts)
+
+    def __repr__(self) -> str:
+        return f"EvaluationSet({self.split}, videos={len(self.video_ids)}, texts={len(self.texts)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a model did on a split.
+
+    Args:
+        split: which split.
+        protocol: what query and gallery were made of.
+        metrics: both directions, with intervals.
+        similarity: float32, (text, video).
+        video_ids: names of the columns.
+        texts: the queries, joined from their pieces.
+        text_video: (T,) column of each query's video.
+    """
+
+    split: str
+    protocol: str
+    metrics: RetrievalMetrics
+    similarity: NDArray[np.float32]
+    video_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    text_video: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self.split}/{self.protocol}, similarity={self.similarity.shape}, {self.metrics})"
+
+
+def embed_videos(encoder: DualEncoder, frames: NDArray[np.uint8], *, batch_size: int) -> torch.Tensor:
+    """Embeddings of all clips, (video, dim), on the CPU; ranks share the work, each gets all rows."""
+    return _embed_share(
+        encoder, len(frames), batch_size, lambda part, device: encoder.encode_video(_to_tensor(frames[part], device))
+    )
+
+
+def embed_texts(encoder: DualEncoder, texts: Sequence[tuple[str, ...]], *, batch_size: int) -> torch.Tensor:
+    """Embeddings of all texts, (text, dim), on the CPU; a split text's is the normalised mean of its pieces'."""
+    pieces = [piece for text in texts for piece in text]
+    owner = torch.tensor([number for number, text in enumerate(texts) for _ in text])
+    embedded = _embed_share(
+        encoder,
+        len(pieces),
+        batch_size,
+        lambda part, device: encoder.encode_text(encoder.tokenize(pieces[part]).to(device)),
+    )
+    total = torch.zeros(len(texts), embedded.shape[1]).index_add_(0, owner, embedded)
+    return F.normalize(total, dim=-1)
+
+
+def evaluate(encoder: DualEncoder, data: EvaluationSet, options: EvaluateOptions, *, seed: int = 0) -> Evaluation:
+    """Score a model on a split, both directions, exactly."""
+    was_training = encoder.training
+    encoder.eval()
+    video = embed_videos(encoder, data.frames, batch_size=options.batch_size)
+    text = embed_texts(encoder, data.texts, batch_size=options.batch_size)
+    encoder.train(was_training)
+    similarity = (text @ video.T).numpy()
+    metrics = retrieval_metrics(
+        similarity,
+        text_video=data.text_video,
+        num_resamples=options.num_resamples,
+        seed=seed,
+    )
+    return Evaluation(
+        split=data.split,
+        protocol=options.protocol,
+        metrics=metrics,
+        similarity=similarity,
+        video_ids=data.video_ids,
+        texts=tuple(" ".join(text) for text in data.texts),
+        text_video=data.text_video,
+    )
+
+
+def _to_tensor(frames: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.array(frames)).to(device)  # a copy: a read-only memory map cannot be wrapped
+
+
+@torch.inference_mode()
+def _embed_share(encoder: DualEncoder, count: int, batch_size: int, embed) -> torch.Tensor:
+    """Embed rows [0, count), each rank a contiguous share; gathered in order."""
+    device = next(encoder.parameters()).device
+    bounds = np.linspace(0, count, world_size() + 1).astype(int)
+    start, stop = int(bounds[rank()]), int(bounds[rank() + 1])
+    parts = [
+        embed(slice(first, min(first + batch_size, stop)), device).float().cpu()
+        for first in range(start, stop, batch_size)
+    ]
+    width = encoder.clip.visual.output_dim
+    return gather_rows(torch.cat(parts) if parts else torch.zeros(0, width))

@@ -1,0 +1,199 @@
+"""CLIP as a dual encoder of videos and texts.
+
+Shapes: B clips, F frames a clip, H x W pixels, T texts, L tokens, D embedding width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  the field's usual name
+from torch import Tensor, nn
+
+from conical.core.errors import ConfigError
+from conical.core.hashing import file_fingerprint, stable_hash
+from conical.models.options import ModelOptions
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+
+
+class DualEncoder(nn.Module):
+    """A CLIP whose video embedding is the mean of its frame embeddings.
+
+    Args:
+        clip: an open_clip model.
+        tokenizer: its tokenizer: texts to (T, context_length) integers.
+        mean: per channel, of pixels in [0, 1].
+        std: per channel, of pixels in [0, 1].
+
+    Source: mean pooling of normalised frame embeddings is the parameter-free similarity of CLIP4Clip (Luo et al.,
+        2022, section 3.3); the talk's `v_i` is the same mean.
+    """
+
+    def __init__(self, clip: nn.Module, tokenizer: Any, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.clip = clip
+        self.tokenizer = tokenizer
+        # CLIP's own scale is not used: the loss brings three. Left trainable, DDP would wait for its gradient for ever.
+        for name in ("logit_scale", "logit_bias"):
+            scale = getattr(clip, name, None)
+            if scale is not None:
+                scale.requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def image_size_px(self) -> int:
+        """Side of the square frames the image tower takes."""
+        size = self.clip.visual.image_size
+        return int(size[0] if isinstance(size, (tuple, list)) else size)
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens a text may have, start and end included."""
+        return int(self.clip.context_length)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text without the start and end marks, not truncated.
+
+        CLIP's tokenizer truncates silently at the context length; this asks the byte-pair encoder itself.
+        """
+        if hasattr(self.tokenizer, "encode"):
+            return len(self.tokenizer.encode(text))
+        return len(self.tokenizer.tokenizer.encode(text, add_special_tokens=False))  # a Hugging Face text tower
+
+    def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "text token"]:
+        """Tokens of texts, cut to the longest text of the batch.
+
+        A causal text tower pooled at the end-of-text token never looks past it, so the cut is exact.
+
+        Raises:
+            ValueError: a text is longer than the context and would have been truncated; split it first.
+        """
+        tokens = self.tokenizer(list(texts), context_length=self.context_length)
+        # end of text has the highest number; zero is both the padding and a real token, so it tells nothing
+        longest = int(tokens.argmax(dim=1).max()) + 1 if self._cuts_text else self.context_length
+        if longest == self.context_length:
+            for text in texts:
+                count = self.count_tokens(text)
+                if count + 2 > self.context_length:
+                    raise ValueError(
+                        f"text has {count} tokens, at most {self.context_length - 2} fit: split it first: {text[:60]!r}..."
+                    )
+        return tokens[:, :longest]
+
+    def encode_video(self, frames: UInt8[Tensor, "clip frame height width 3"]) -> Float[Tensor, "clip dim"]:
+        """Unit-length embeddings of clips: frame embeddings are normalised, averaged, normalised again."""
+        num_clips, num_frames = frames.shape[:2]
+        pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float().div_(255.0)
+        pixels = (pixels - self.mean) / self.std
+        per_frame = F.normalize(self.clip.encode_image(pixels).float(), dim=-1)
+        return F.normalize(per_frame.view(num_clips, num_frames, -1).mean(dim=1), dim=-1)
+
+    def encode_text(self, tokens: Int[Tensor, "text token"]) -> Float[Tensor, "text dim"]:
+        """Unit-length embeddings of tokenised texts."""
+        if tokens.shape[1] == self.context_length:
+            return F.normalize(self.clip.encode_text(tokens).float(), dim=-1)
+        return F.normalize(self._encode_cut_text(tokens).float(), dim=-1)
+
+    def forward(
+        self,
+        frames: UInt8[Tensor, "clip frame height width 3"],
+        augmented: UInt8[Tensor, "clip frame height width 3"] | None,
+        tokens: Int[Tensor, "text token"],
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Embeddings (text, video, augmented) of one batch; one call, so that DDP sees the whole step."""
+        video = self.encode_video(frames)
+        copy = None if augmented is None else self.encode_video(augmented)
+        return self.encode_text(tokens), video, copy
+
+    @property
+    def _cuts_text(self) -> bool:
+        """Whether the text tower is CLIP's own: causal, with learned positions and end-of-text pooling."""
+        clip = self.clip
+        return hasattr(clip, "token_embedding") and clip.attn_mask is not None and clip.text_pool_type == "argmax"
+
+    def _encode_cut_text(self, tokens: Tensor) -> Tensor:
+        """CLIP's text tower on fewer positions than its context; `encode_text` of open_clip takes only the whole."""
+        clip, length = self.clip, tokens.shape[1]
+        x_TLD = clip.token_embedding(tokens) + clip.positional_embedding[:length]  # noqa: N806  shape letters
+        x_TLD = clip.transformer(x_TLD, attn_mask=clip.attn_mask[:length, :length])  # noqa: N806
+        x_TLD = clip.ln_final(x_TLD)  # noqa: N806
+        pooled = x_TLD[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
+        projection = clip.text_projection
+        return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+
+
+def build_dual_encoder(options: ModelOptions) -> DualEncoder:
+    """Load a dual encoder with its weights, on the CPU, in float32.
+
+    Raises:
+        ConfigError: the model, its weights or its config cannot be found or do not fit together.
+    """
+    import open_clip
+
+    card = options.card
+    name = _register_local_config(card.architecture)
+    if name not in open_clip.list_models():
+        raise ConfigError(
+            f"model.name {options.name!r} is unknown: use a card, a name of open_clip.list_models(), or the path of a "
+            "model-config JSON"
+        )
+    weights = Path(card.weights)
+    is_local = weights.suffix in (".safetensors", ".pt", ".pth", ".bin")
+    if is_local and not weights.is_file():
+        raise ConfigError(f"model.weights {str(weights)!r} is not a file: give a checkpoint or a pretrained tag")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if not is_local and card.weights not in tags:
+        raise ConfigError(f"model.weights {card.weights!r} is not known for {name}: choose one of {', '.join(tags)}")
+    clip = open_clip.create_model(name, pretrained=None if is_local else card.weights)
+    if is_local:
+        _load_state(clip, weights)
+    preprocess = open_clip.get_model_preprocess_cfg(clip)
+    return DualEncoder(clip, open_clip.get_tokenizer(name), mean=preprocess["mean"], std=preprocess["std"])
+
+
+def model_revision(options: ModelOptions) -> str:
+    """What pins the weights: a hash of the local files, or the names open_clip resolves."""
+    card = options.card
+    parts = [file_fingerprint(part) if Path(part).is_file() else part for part in (card.architecture, card.weights)]
+    return stable_hash(parts)
+
+
+def _register_local_config(architecture: str) -> str:
+    """Make a local model-config JSON known to open_clip under a name of its own; other names pass through."""
+    import open_clip
+
+    if not architecture.endswith(".json"):
+        return architecture
+    path = Path(architecture)
+    if not path.is_file():
+        raise ConfigError(f"model config {architecture!r} is not a file: give an open_clip model-config JSON")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    config = content.get("model_cfg", content)
+    # by content: two files of one name must not replace each other in open_clip's global table
+    name = f"conical-{stable_hash(config)}"
+    open_clip.factory._MODEL_CONFIGS[name] = config
+    return name
+
+
+def _load_state(clip: nn.Module, path: Path) -> None:
+    """Load a checkpoint strictly; nothing is unpickled but tensors."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+    try:
+        clip.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"weights {str(path)!r} do not fit the model config: {str(error).splitlines()[1].strip()}"
+        ) from error

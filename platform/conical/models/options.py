@@ -1,0 +1,88 @@
+"""Which dual encoder, by card or by open_clip's own names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from conical.core.options import Options, require
+
+_ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """Where a model comes from.
+
+    Args:
+        architecture: a model name of open_clip, or the path of a model-config JSON in open_clip's form.
+        weights: a pretrained tag of open_clip, or the path of a checkpoint.
+        source: who published it.
+        licence: of the weights.
+        image_size_px: side of the square frames it takes.
+    """
+
+    architecture: str
+    weights: str
+    source: str
+    licence: str
+    image_size_px: int
+
+
+# The OpenAI weights were trained with quick GELU: loaded into the plain variant they run and score a few points lower.
+MODELS: dict[str, ModelCard] = {
+    "tiny-clip": ModelCard(
+        architecture=str(_ASSETS / "tiny_clip" / "open_clip_config.json"),
+        weights=str(_ASSETS / "tiny_clip" / "model.safetensors"),
+        source="made by jobs/build_tiny_models.py on generated scenes",
+        licence="Apache-2.0",
+        image_size_px=64,
+    ),
+    "clip-vit-b32": ModelCard(
+        architecture="ViT-B-32-quickgelu",
+        weights="openai",
+        source="https://github.com/openai/CLIP",
+        licence="MIT",
+        image_size_px=224,
+    ),
+    "clip-vit-b16": ModelCard(
+        architecture="ViT-B-16-quickgelu",
+        weights="openai",
+        source="https://github.com/openai/CLIP",
+        licence="MIT",
+        image_size_px=224,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Options):
+    """The `[model]` table.
+
+    Args:
+        name: a card of `MODELS`, any model name of open_clip, or the path of an open_clip model-config JSON.
+        weights: a pretrained tag of open_clip or the path of a checkpoint; "" takes the card's.
+    """
+
+    name: str = "tiny-clip"
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        require(bool(self.name), "name must not be empty: give a model card, an open_clip model name or a config path")
+        require(
+            not (self.weights == "openai" and "quickgelu" not in self.name and self.name not in MODELS),
+            f"weights 'openai' need the quickgelu variant of the model, got {self.name!r}: use '{self.name}-quickgelu'",
+        )
+        require(
+            bool(self.weights) or self.name in MODELS,
+            f"weights must be given for {self.name!r} (a pretrained tag or a checkpoint path); "
+            f"only the cards {', '.join(MODELS)} bring their own",
+        )
+
+    @property
+    def card(self) -> ModelCard:
+        """The card, or one made from the names the user gave."""
+        if self.name in MODELS:
+            card = MODELS[self.name]
+            return card if not self.weights else ModelCard(**{**vars(card), "weights": self.weights})
+        return ModelCard(architecture=self.name, weights=self.weights, source="", licence="", image_size_px=0)

@@ -1,0 +1,27 @@
+"""How ranks tell the driver how they fare: workers put, the driver takes.
+
+Only the driver writes to MLflow and to the terminal. The mailbox is an actor without a CPU of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+
+@ray.remote(num_cpus=0, max_concurrency=4)
+class Mailbox:
+    """Keeps messages in order until they are taken."""
+
+    def __init__(self) -> None:
+        self._messages: list[dict[str, Any]] = []
+
+    def put(self, message: dict[str, Any]) -> None:
+        """Add a message."""
+        self._messages.append(message)
+
+    def take(self) -> list[dict[str, Any]]:
+        """All messages since the last call."""
+        taken, self._messages = self._messages, []
+        return taken

@@ -1,0 +1,240 @@
+"""Gather an experiment's records into one report. Nothing is computed anew but paired comparisons."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from conical.config import parse_experiment
+from conical.core.errors import DataError
+from conical.on_ray.comparison import compare_methods
+from conical.on_ray.provenance import git_commit
+from conical.on_ray.run_identity import data_source
+from conical.reports import (
+    Comparison,
+    Curve,
+    Hit,
+    MetricValue,
+    Provenance,
+    QueryCase,
+    RankSample,
+    ReportData,
+    RunRow,
+    Sweep,
+    Trial,
+    published_rows,
+)
+from conical.store import EvaluationRecord, RunFolder, SweepRecord, Workspace, list_runs, read_sweep
+
+_SPLITS = ("val", "test")
+_TRIAL_STATUS = {"finished": "completed", "stopped": "stopped", "failed": "failed", "running": "failed"}
+_HITS = 3
+
+
+def build_report(workspace: Workspace, experiment: str, *, protocol: str = "raw") -> ReportData:
+    """All runs of an experiment that are not trials, the latest sweep and its winner.
+
+    Args:
+        workspace: where the records lie.
+        experiment: name of the experiment.
+        protocol: of the evaluations shown.
+
+    Returns:
+        What `conical.reports.write_report` takes.
+
+    Raises:
+        DataError: nothing was scored yet.
+    """
+    folder = workspace.experiment(experiment)
+    sweeps = [read_sweep(path) for path in sorted(folder.glob("sweeps/*/sweep.json"), key=lambda p: p.stat().st_mtime)]
+    finished = [sweep for sweep in sweeps if sweep is not None and sweep.is_finished]
+    trial_keys = {trial.run_key for sweep in sweeps if sweep is not None for trial in sweep.trials}
+    winner = RunFolder(folder / "runs" / finished[-1].best.run_key) if finished else None
+    runs = [run for run in list_runs(folder) if run.is_finished and run.path.name not in trial_keys]
+    runs = sorted(runs, key=lambda run: (run.read().label, run.read().seed))
+    if winner is not None:
+        runs.append(winner)
+    rows = [row for split in _SPLITS for run in _in_order(runs) for row in _rows(run, split, protocol, runs, winner)]
+    if not rows:
+        raise DataError(f"experiment {experiment!r} has no scored run in {workspace.root}: run train, then evaluate")
+    best = winner or max(runs, key=lambda run: run.read().val_value or 0.0)
+    record = best.read()
+    return ReportData(
+        title=f"{experiment}: video-text retrieval on {record.config['dataset']['name']}",
+        rows=tuple(rows),
+        sweep=_sweep(finished[-1]) if finished else None,
+        curves=tuple(curve for run in runs for curve in _curves(run, _label(run, runs, winner))),
+        ranks=tuple(_rank_samples(runs, winner, protocol)),
+        cases=tuple(_cases(best, workspace, protocol)),
+        comparisons=tuple(_comparisons(runs, winner, protocol)),
+        published=published_rows(),
+        notes=_notes(runs, winner),
+        provenance=Provenance(
+            config_toml=parse_experiment(record.config, origin="the run's settings").to_toml(),
+            commit=git_commit(),
+            hashes=record.data_hashes,
+            environment=record.environment,
+            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            command=shlex.join(["conical", *sys.argv[1:]]),
+        ),
+    )
+
+
+def _in_order(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """From the plainest method to the tuned one, as they were made."""
+    return sorted(
+        runs, key=lambda run: (run.read().config["optim"]["epochs"] > 0, (run.path / "config.toml").stat().st_mtime)
+    )
+
+
+def _label(run: RunFolder, runs: Sequence[RunFolder], winner: RunFolder | None) -> str:
+    record = run.read()
+    if winner is not None and run.path == winner.path:
+        return f"tuned: {record.label}"
+    has_seeds = sum(other.read().label == record.label for other in runs) > 1
+    return f"{record.label} (seed {record.seed})" if has_seeds else record.label
+
+
+def _rows(
+    run: RunFolder, split: str, protocol: str, runs: Sequence[RunFolder], winner: RunFolder | None
+) -> list[RunRow]:
+    scored = run.read_evaluation(split, protocol)
+    if scored is None:
+        return []
+    record = run.read()
+    looks = f"test was looked at {record.test_looks} times" if split == "test" and record.test_looks > 1 else ""
+    return [
+        RunRow(
+            label=_label(run, runs, winner),
+            run_id=record.tracking_id,
+            protocol=protocol,
+            split=split,
+            metrics={
+                name: MetricValue(found["value"], found["low"], found["high"])
+                for name, found in scored.metrics.items()
+                if not name.startswith("v2t_any/")
+            },
+            num_queries=scored.num_queries,
+            num_gallery=scored.num_gallery,
+            has_ties=scored.has_ties,
+            note=looks,
+        )
+    ]
+
+
+def _sweep(record: SweepRecord) -> Sweep:
+    return Sweep(
+        metric_name=record.metric,
+        trials=tuple(
+            Trial(
+                number=trial.number,
+                params=trial.settings,
+                value=trial.value,
+                status=_TRIAL_STATUS[trial.status],
+                epochs=trial.epochs,
+            )
+            for trial in record.trials
+        ),
+        best_number=record.best.number,
+    )
+
+
+def _curves(run: RunFolder, label: str) -> list[Curve]:
+    rows = run.read_curve()
+    found = []
+    for name in ("train/loss", "val/raw/t2v/R1"):
+        points = [(row["epoch"], row[name]) for row in rows if name in row]
+        if len(points) > 1:
+            steps, values = zip(*points, strict=True)
+            found.append(Curve(label=label, name=name, steps=steps, values=values))
+    return found
+
+
+def _rank_samples(runs: Sequence[RunFolder], winner: RunFolder | None, protocol: str) -> list[RankSample]:
+    samples = []
+    for run in _in_order(runs):
+        scored = run.read_evaluation("test", protocol)
+        if scored is not None:
+            samples.append(
+                RankSample(
+                    label=_label(run, runs, winner),
+                    split="test",
+                    protocol=protocol,
+                    direction="t2v",
+                    ranks=scored.ranks_t2v,
+                    num_gallery=scored.num_gallery,
+                )
+            )
+    return samples
+
+
+def _comparisons(runs: Sequence[RunFolder], winner: RunFolder | None, protocol: str) -> list[Comparison]:
+    """Each trained method against the InfoNCE baseline on test, and CEO with supplements against CEO without."""
+    groups: dict[str, list[RunFolder]] = {}
+    for run in _in_order(runs):
+        if run.read_evaluation("test", protocol) is not None and run.read().config["optim"]["epochs"] > 0:
+            groups.setdefault(run.read().label, []).append(run)
+    baselines = [label for label, group in groups.items() if group[0].read().config["loss"]["name"] == "info_nce"]
+    if not baselines:
+        return []
+    pairs = [(label, baselines[0]) for label in groups if label != baselines[0]]
+    human = [label for label, group in groups.items() if group[0].read().config["mix"]["human"] == 1.0]
+    human = [label for label in human if label != baselines[0]]
+    mixed = [label for label in groups if label not in human and label != baselines[0]]
+    pairs += [(label, human[0]) for label in mixed if human]
+    return [compare_methods(groups[a], groups[b], split="test", protocol=protocol) for a, b in pairs]
+
+
+def _cases(run: RunFolder, workspace: Workspace, protocol: str) -> list[QueryCase]:
+    """Three test queries of the best run: found at once, found late, and the worst."""
+    scored = run.read_evaluation("test", protocol)
+    if scored is None:
+        return []
+    ranks = scored.ranks_t2v
+    late = np.flatnonzero((ranks > 1) & (ranks <= 10))
+    chosen = [int(np.argmin(ranks)), int(late[0]) if len(late) else int(np.argsort(ranks)[len(ranks) // 2])]
+    chosen.append(int(np.argmax(ranks)))
+    source = data_source(parse_experiment(run.read().config, origin="the run's settings"), workspace)
+    captions = {record.video_id: record.captions for record in source.records("test")}
+    supplements = source.supplements()
+    store = source.frame_store
+
+    def hit(query: int, column: int) -> Hit:
+        video_id = scored.video_ids[column]
+        return Hit(
+            video_id=video_id,
+            score=float(scored.similarity[query, column]),
+            is_correct=bool(scored.text_video[query] == column),
+            captions=captions[video_id],
+            supplements=tuple(text for texts in supplements.get(video_id, {}).values() for text in texts),
+            filmstrip=store.read(video_id).frames,
+        )
+
+    return [_case(scored, query, hit, store) for query in chosen]
+
+
+def _case(scored: EvaluationRecord, query: int, hit, store) -> QueryCase:
+    order = np.argsort(-scored.similarity[query], kind="stable")[:_HITS]
+    target = scored.video_ids[int(scored.text_video[query])]
+    return QueryCase(
+        query=scored.texts[query],
+        query_video_id=target,
+        rank=float(scored.ranks_t2v[query]),
+        hits=tuple(hit(query, int(column)) for column in order),
+        target_filmstrip=store.read(target).frames,
+    )
+
+
+def _notes(runs: Sequence[RunFolder], winner: RunFolder | None) -> tuple[str, ...]:
+    notes = ["Runs and the sweep were selected on val; test was scored once for each run shown."]
+    looked = [run.read() for run in runs if run.read().test_looks > 1]
+    if looked:
+        names = ", ".join(f"{record.label} ({record.test_looks})" for record in looked)
+        notes[0] = f"Runs and the sweep were selected on val; test was looked at more than once for: {names}."
+    if winner is not None:
+        notes.append(f"The tuned run is trial {winner.read().label.rpartition(' ')[2]} of the sweep.")
+    return tuple(notes)

@@ -1,0 +1,174 @@
+"""The driver's book of a sweep: `sweep.json`, the parent run in MLflow, a `RunLog` a trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from conical.config import Experiment
+from conical.core.hashing import stable_hash
+from conical.on_ray.progress import Progress, Report
+from conical.on_ray.provenance import git_commit
+from conical.on_ray.run_identity import identify
+from conical.on_ray.run_log import RunLog
+from conical.on_ray.search_space import to_settings
+from conical.store import SweepRecord, TrialRecord, Workspace, write_sweep
+from conical.tracking import MlflowTracker
+
+# Tune pickles its callbacks into the sweep's state; a database connection cannot go that way. So the callback holds
+# nothing and forwards to the book that this process has open.
+_open_books: list[SweepBook] = []
+
+
+class SweepBook:
+    """Open while Tune runs (`with`); goes on where an interrupted sweep stopped.
+
+    Args:
+        experiment: settings and search space.
+        workspace: where runs lie.
+        tracker: MLflow.
+        path: of `sweep.json`.
+        known: what an earlier, interrupted call wrote there.
+        report: told after each epoch of a trial.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        workspace: Workspace,
+        tracker: MlflowTracker,
+        *,
+        path: Path,
+        known: SweepRecord | None,
+        report: Report,
+    ) -> None:
+        self._experiment = experiment
+        self._workspace = workspace
+        self._tracker = tracker
+        self._path = path
+        self._report = report
+        self._keys: dict[str, str] = {}
+        self._logs: dict[str, RunLog] = {}
+        self._trials = {trial.run_key: trial for trial in known.trials} if known else {}
+        self._known_id = known.tracking_id if known else None
+
+    def __enter__(self) -> SweepBook:
+        if self._known_id and self._tracker.has(self._known_id):
+            self._tracking_id = self._known_id
+            self._tracker.finish(self._tracking_id, status="RUNNING")
+        else:
+            self._tracking_id = self._tracker.start(
+                f"sweep: {self._experiment.label}",
+                params=self._experiment.params(),
+                tags={"conical.sweep": self._path.parent.name, "conical.commit": git_commit()},
+            )
+        self._write(is_finished=False)
+        self._announce()
+        _open_books.append(self)
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        """No run is left running: what has not ended was interrupted and goes on when the sweep does."""
+        _open_books.remove(self)
+        for log in self._logs.values():
+            if log.record.status == "running":
+                log.end("running")
+        record = self._write(is_finished=error_type is None)
+        if error_type is None:
+            self._tracker.log(self._tracking_id, [(0, {record.metric: record.best.value or 0.0})])
+            self._tracker.tag(self._tracking_id, {"conical.best_run": record.best.run_key})
+        self._tracker.finish(self._tracking_id, status="KILLED" if error_type else "FINISHED")
+
+    def result(self, drawn: dict[str, Any], row: dict[str, float], steps: list[dict[str, float]]) -> None:
+        """A trial reported an epoch."""
+        log = self._log_of(drawn)
+        log.epoch(row, steps, metric=self._experiment.tune.metric)
+        self._note(log, value=log.record.val_value, epochs=log.last_epoch, status="running")
+
+    def end(self, drawn: dict[str, Any], *, checkpoint: Path | None) -> None:
+        """A trial ended: well with a checkpoint, badly without."""
+        log = self._log_of(drawn)
+        status = "failed"
+        if checkpoint is not None:
+            shutil.copyfile(checkpoint / "best.safetensors", log.folder.encoder)
+            status = "finished" if log.last_epoch >= self._experiment.optim.epochs else "stopped"
+        log.end(status)
+        self._note(log, status=status)
+        self._write(is_finished=False)
+
+    def _note(self, log: RunLog, **changes: Any) -> None:
+        self._trials[log.record.key] = dataclasses.replace(self._trials[log.record.key], **changes)
+        self._announce()
+
+    def _announce(self) -> None:
+        options = self._experiment.tune
+        trials = self._trials.values()
+        ended = [trial for trial in trials if trial.status != "running"]
+        # an ended trial counts as whole: the scheduler skips the rest of it
+        epochs = self._experiment.optim.epochs * len(ended) + sum(t.epochs for t in trials if t.status == "running")
+        best = max((trial.value for trial in trials if trial.value is not None), default=None)
+        note = f"{len(ended)} of {options.num_trials} trials" + ("" if best is None else f", best val R@1 {best:.1f}")
+        total = options.num_trials * self._experiment.optim.epochs
+        self._report(Progress(stage="tune", done=epochs, total=total, unit="epochs", note=note))
+
+    def _log_of(self, drawn: dict[str, Any]) -> RunLog:
+        draw = stable_hash(drawn)
+        if draw not in self._keys:
+            self._keys[draw] = self._open_log(to_settings(drawn, self._experiment.tune.space))
+        return self._logs[self._keys[draw]]
+
+    def _open_log(self, settings: dict[str, Any]) -> str:
+        experiment = self._experiment.replace(settings)
+        identity = identify(experiment, self._workspace)
+        known = self._trials.get(identity.key)
+        number = known.number if known else len(self._trials)
+        self._logs[identity.key] = RunLog(
+            identity,
+            experiment.replace({"label": f"{experiment.label} / trial {number}"}),
+            self._tracker,
+            parent=self._tracking_id,
+            tags={"conical.sweep": self._path.parent.name},
+        )
+        self._trials[identity.key] = known or TrialRecord(
+            number=number, run_key=identity.key, settings=settings, value=None, status="running", epochs=0
+        )
+        self._write(is_finished=False)
+        return identity.key
+
+    def _write(self, *, is_finished: bool) -> SweepRecord:
+        record = SweepRecord(
+            key=self._path.parent.name,
+            metric=self._experiment.tune.metric,
+            tracking_id=self._tracking_id,
+            is_finished=is_finished,
+            trials=tuple(sorted(self._trials.values(), key=lambda trial: trial.number)),
+        )
+        write_sweep(self._path, record)
+        return record
+
+
+def forwarding_callback() -> Any:
+    """A Tune callback that tells the open book."""
+    from ray.tune import Callback
+
+    class Forward(Callback):  # type: ignore[misc]
+        """Holds nothing, so that it survives Tune's pickling."""
+
+        def on_trial_result(
+            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+        ) -> None:
+            """An epoch of a trial."""
+            _open_books[-1].result(trial.config, json.loads(result["row"]), json.loads(result["steps"]))
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            """A trial ran to its end or was stopped early."""
+            _open_books[-1].end(trial.config, checkpoint=Path(trial.checkpoint.path))
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            """A trial failed more often than allowed."""
+            _open_books[-1].end(trial.config, checkpoint=None)
+
+    return Forward()

@@ -1,0 +1,218 @@
+"""Train one experiment on Ray Train: ranks under DDP, restarted from the last checkpoint when one dies."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from conical.config import Experiment, parse_experiment
+from conical.core.errors import ClusterError, ConicalError, UserError
+from conical.engine.checkpoint import save_weights
+from conical.engine.data import DataSource
+from conical.engine.loop import EpochReport
+from conical.on_ray.progress import Progress, Report, no_report
+from conical.on_ray.run_identity import RunIdentity, identify
+from conical.on_ray.run_log import RunLog
+from conical.on_ray.run_loop import epoch_row, run_epochs
+from conical.on_ray.session import connect
+from conical.store import RunFolder, Workspace
+from conical.tracking import MlflowTracker
+
+_COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # a rank that died must not leave the others waiting for ever
+_POLL_SECONDS = 0.5
+
+
+def train(
+    experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, report: Report = no_report
+) -> RunFolder:
+    """Train, or go on training, or find it done.
+
+    Args:
+        experiment: what to train; `optim.epochs = 0` stores the model as it was loaded.
+        workspace: holds frames and supplements, takes checkpoints and the record.
+        tracker: MLflow.
+        report: told after each epoch.
+
+    Returns:
+        The finished run's folder.
+
+    Raises:
+        UserError: data are missing or do not fit the settings.
+        ClusterError: the workers failed more often than `ray.max_failures`.
+    """
+    identity = identify(experiment, workspace)
+    if identity.folder.is_finished:
+        return identity.folder
+    _check_fit(experiment, identity.source)
+    log = RunLog(identity, experiment, tracker)
+    try:
+        if experiment.optim.epochs == 0:
+            _store_as_loaded(experiment, identity.folder)
+        else:
+            connect(workspace.logs)
+            _fit(experiment, identity, log, storage=workspace.experiment(experiment.name) / "ray", report=report)
+    except KeyboardInterrupt:
+        log.end("running")
+        raise
+    except Exception:
+        log.end("failed")
+        raise
+    log.end("finished")
+    return identity.folder
+
+
+def _check_fit(experiment: Experiment, source: DataSource) -> None:
+    """Refuse a batch that does not fit the data here, in one line, rather than in a worker's traceback."""
+    from conical.engine.batches import BatchPlan
+    from conical.engine.data import load_training_set
+
+    data = load_training_set(source, count_tokens=lambda text: len(text.split()))
+    BatchPlan(
+        data=data,
+        mix=experiment.mix,
+        augment=experiment.augment,
+        batch_size=experiment.optim.batch_size,
+        rows_per_video=experiment.optim.rows_per_video,
+        world_size=experiment.ray.num_workers,
+    )
+
+
+def _store_as_loaded(experiment: Experiment, folder: RunFolder) -> None:
+    """Zero-shot: the weights as they came."""
+    from conical.models.dual_encoder import build_dual_encoder
+
+    save_weights(build_dual_encoder(experiment.model), folder.encoder)
+
+
+def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage: Path, report: Report) -> None:
+    """Run Ray Train in a thread, pass on what rank 0 says, keep the best encoder."""
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from conical.on_ray.channel import Mailbox
+
+    mailbox = Mailbox.remote()
+    trainer = TorchTrainer(
+        _rank,
+        train_loop_config={
+            "experiment": experiment.to_dict(),
+            "source": identity.source,
+            "key": identity.key,
+            "mailbox": mailbox,
+        },
+        scaling_config=ScalingConfig(
+            num_workers=experiment.ray.num_workers,
+            use_gpu=experiment.ray.use_gpu,
+            resources_per_worker={
+                "CPU": experiment.ray.cpus_per_worker,
+                **({"GPU": 1} if experiment.ray.use_gpu else {}),
+            },
+        ),
+        torch_config=TorchConfig(timeout_s=int(_COLLECTIVE_TIMEOUT.total_seconds())),
+        run_config=RunConfig(
+            # the key is the name: another experiment can never be handed this one's result
+            name=identity.key,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=experiment.ray.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    outcome: dict[str, Any] = {}
+
+    def fit() -> None:
+        try:
+            outcome["result"] = trainer.fit()
+        except Exception as error:  # noqa: BLE001  carried to the driver's own thread below
+            outcome["error"] = error
+
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    while True:
+        is_over = not thread.is_alive()
+        for message in ray.get(mailbox.take.remote()):
+            _pass_on(message, experiment, log, report)
+        if is_over:
+            break
+        thread.join(_POLL_SECONDS)
+    ray.kill(mailbox)
+    if "error" in outcome:
+        raise _user_error(outcome["error"]) from outcome["error"]
+    result = outcome["result"]
+    assert result.metrics["key"] == identity.key, (result.metrics["key"], identity.key)
+    shutil.copyfile(Path(result.checkpoint.path) / "best.safetensors", identity.folder.encoder)
+    shutil.rmtree(storage / identity.key)  # optimiser state of a finished run serves nothing
+
+
+def _pass_on(message: dict[str, Any], experiment: Experiment, log: RunLog, report: Report) -> None:
+    row = message["row"]
+    log.epoch(row, message["steps"], metric=experiment.tune.metric)
+    report(
+        Progress(
+            stage="train",
+            done=row["epoch"],
+            total=experiment.optim.epochs,
+            unit="epochs",
+            note=f"val R@1 {row[experiment.tune.metric]:.1f}",
+        )
+    )
+
+
+def _user_error(error: Exception) -> ConicalError:
+    """What Ray wrapped, as one line."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        for cause in (failure, getattr(failure, "cause", None), failure.__cause__):
+            if isinstance(cause, UserError):
+                return cause
+    last = [line for line in str(error).strip().splitlines() if line.strip()][-1]
+    return ClusterError(f"training failed ({last.strip()[:300]}): see logs/ray.log in the workspace, then run it again")
+
+
+def _rank(config: dict[str, Any]) -> None:
+    """One rank of a training run; runs in a Ray Train worker."""
+    import ray
+    import ray.train
+    import torch
+    from ray.train import Checkpoint
+    from ray.train.torch import get_device
+    from torch.nn.parallel import DistributedDataParallel
+
+    experiment = parse_experiment(config["experiment"], origin="the run's settings")
+    context = ray.train.get_context()
+    device = get_device()
+    torch.set_num_threads(max(1, int(experiment.ray.cpus_per_worker)))
+    is_first = context.get_world_rank() == 0
+
+    def report(epoch: EpochReport) -> None:
+        row = epoch_row(epoch)
+        # first the message: if this worker dies now, the epoch is reported again after the restart, and logged once
+        if is_first:
+            ray.get(config["mailbox"].put.remote({"row": row, "steps": epoch.step_metrics}))
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = None
+            if is_first:
+                epoch.save(Path(folder))
+                checkpoint = Checkpoint.from_directory(folder)
+            ray.train.report({**row, "key": config["key"]}, checkpoint=checkpoint)
+
+    def wrap(module: torch.nn.Module) -> torch.nn.Module:
+        if context.get_world_size() == 1:
+            return module
+        return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+
+    latest = ray.train.get_checkpoint()
+    with latest.as_directory() if latest else tempfile.TemporaryDirectory() as folder:
+        run_epochs(
+            experiment,
+            config["source"],
+            report=report,
+            rank=context.get_world_rank(),
+            world_size=context.get_world_size(),
+            device=device,
+            wrap=wrap,
+            resume_from=Path(folder) if latest else None,
+        )

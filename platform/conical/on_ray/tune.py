@@ -1,0 +1,139 @@
+"""Search settings on Ray Tune; selection sees the val split only.
+
+A trial is an ordinary run (its folder, its key, its MLflow run below the sweep's) trained in the trial's own process:
+no second actor, so it starts in a few seconds. All trials of a machine share one memory map of the frames.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from conical.config import Experiment, parse_experiment
+from conical.core.hashing import stable_hash
+from conical.engine.loop import EpochReport
+from conical.on_ray.progress import Report, no_report
+from conical.on_ray.run_identity import data_source, identify
+from conical.on_ray.run_loop import epoch_row, run_epochs
+from conical.on_ray.search_space import starting_point, to_ray_space, to_settings
+from conical.on_ray.session import connect
+from conical.on_ray.sweep_book import SweepBook, forwarding_callback
+from conical.store import SweepRecord, Workspace, read_sweep
+from conical.tracking import MlflowTracker
+
+
+def sweep_path(experiment: Experiment, workspace: Workspace) -> Path:
+    """Where the sweep of this experiment is recorded."""
+    identity = identify(experiment, workspace)
+    key = stable_hash({"run": identity.key, "tune": experiment.to_dict()["tune"]})
+    return workspace.experiment(experiment.name) / "sweeps" / key / "sweep.json"
+
+
+def tune(
+    experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, report: Report = no_report
+) -> SweepRecord:
+    """Search, or go on searching, or find it done.
+
+    Args:
+        experiment: settings, search space and number of trials.
+        workspace: holds frames and supplements, takes runs.
+        tracker: MLflow.
+        report: told after each epoch of a trial.
+
+    Returns:
+        The finished sweep; the run of `best.run_key` is the winner.
+
+    Raises:
+        UserError: data are missing or do not fit the settings.
+        StoreError: no trial reported a value.
+    """
+    path = sweep_path(experiment, workspace)
+    known = read_sweep(path)
+    if known is None or not known.is_finished:
+        connect(workspace.logs)
+        with SweepBook(experiment, workspace, tracker, path=path, known=known, report=report):
+            _build_tuner(experiment, workspace, path.parent).fit()
+        shutil.rmtree(path.parent / "ray")  # Tune's own state of a finished sweep serves nothing
+        known = read_sweep(path)
+    assert known is not None
+    return known
+
+
+def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> Any:
+    """A new tuner, or the interrupted one with its finished trials."""
+    from ray import tune as ray_tune
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    options = experiment.tune
+    trainable = ray_tune.with_resources(
+        ray_tune.with_parameters(_trial, settings=experiment.to_dict(), workspace=str(workspace.root)),
+        {"CPU": 1.0, **({"GPU": 1.0} if experiment.ray.use_gpu else {})},
+    )
+    storage = str(folder / "ray")
+    if ray_tune.Tuner.can_restore(storage):
+        return ray_tune.Tuner.restore(storage, trainable, resume_unfinished=True, resume_errored=True)
+    scheduler = ASHAScheduler(
+        time_attr="epoch",
+        max_t=max(1, experiment.optim.epochs),
+        grace_period=max(1, min(options.grace_epochs, experiment.optim.epochs)),
+        reduction_factor=options.reduction_factor,
+    )
+    searcher = OptunaSearch(
+        space=to_ray_space(options.space),
+        metric=options.metric,
+        mode="max",
+        points_to_evaluate=[starting_point(experiment)],
+        seed=experiment.seed,
+    )
+    return ray_tune.Tuner(
+        trainable,
+        tune_config=ray_tune.TuneConfig(
+            num_samples=options.num_trials,
+            max_concurrent_trials=options.max_concurrent,
+            search_alg=searcher,
+            scheduler=scheduler if options.scheduler == "asha" else None,
+            **({"metric": options.metric, "mode": "max"} if options.scheduler == "asha" else {}),
+        ),
+        run_config=ray_tune.RunConfig(
+            name="ray",
+            storage_path=str(folder),
+            verbose=0,
+            callbacks=[forwarding_callback()],
+            failure_config=ray_tune.FailureConfig(max_failures=experiment.ray.max_failures),
+            checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=1),
+        ),
+    )
+
+
+def _trial(config: dict[str, Any], *, settings: dict[str, Any], workspace: str) -> None:
+    """One trial; runs in a process of Ray Tune's."""
+    import torch
+    from ray import tune as ray_tune
+    from ray.tune import Checkpoint
+
+    whole = parse_experiment(settings, origin="the sweep's settings")
+    experiment = whole.replace(to_settings(config, whole.tune.space))
+    torch.set_num_threads(1)
+
+    def report(epoch: EpochReport) -> None:
+        row = epoch_row(epoch)
+        message = {"epoch": epoch.epoch, experiment.tune.metric: row[experiment.tune.metric]}
+        # as text: Tune would flatten, copy and keep every one of these numbers a trial
+        message |= {"row": json.dumps(row), "steps": json.dumps(epoch.step_metrics)}
+        with tempfile.TemporaryDirectory() as folder:
+            epoch.save(Path(folder))
+            ray_tune.report(message, checkpoint=Checkpoint.from_directory(folder))
+
+    latest = ray_tune.get_checkpoint()
+    with latest.as_directory() if latest else tempfile.TemporaryDirectory() as folder:
+        run_epochs(
+            experiment,
+            data_source(experiment, Workspace(Path(workspace))),
+            report=report,
+            device=torch.device("cuda" if experiment.ray.use_gpu else "cpu"),
+            resume_from=Path(folder) if latest else None,
+        )

@@ -1,0 +1,75 @@
+"""The record of a sweep: its trials and which of them won on val."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from conical.core.atomic import write_text_atomic
+from conical.core.errors import StoreError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial of a sweep.
+
+    Args:
+        number: order of its start, from 0.
+        run_key: its run.
+        settings: what was drawn, by dotted name.
+        value: best value of the metric, percent; None if it never reported.
+        status: of its run, see `conical.store.runs.STATUSES`.
+        epochs: epochs it ran.
+    """
+
+    number: int
+    run_key: str
+    settings: dict[str, float]
+    value: float | None
+    status: str
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """What `sweep.json` holds.
+
+    Args:
+        key: hash of settings, data and space.
+        metric: what was maximised.
+        tracking_id: the parent run in MLflow.
+        is_finished: whether all trials ended.
+        trials: in the order they started.
+    """
+
+    key: str
+    metric: str
+    tracking_id: str
+    is_finished: bool
+    trials: tuple[TrialRecord, ...]
+
+    @property
+    def best(self) -> TrialRecord:
+        """The trial with the highest value; of equals the first, so that the choice is reproducible.
+
+        Raises:
+            StoreError: no trial reported a value.
+        """
+        scored = [trial for trial in self.trials if trial.value is not None and trial.status in ("finished", "stopped")]
+        if not scored:
+            raise StoreError(f"no trial of sweep {self.key} has a value: see logs/ray.log in the workspace")
+        return max(scored, key=lambda trial: (trial.value, -trial.number))
+
+
+def read_sweep(path: Path) -> SweepRecord | None:
+    """A stored sweep, or None if there is none."""
+    if not path.is_file():
+        return None
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return SweepRecord(**{**data, "trials": tuple(TrialRecord(**trial) for trial in data["trials"])})
+
+
+def write_sweep(path: Path, record: SweepRecord) -> None:
+    """Replace the record, whole or not at all."""
+    write_text_atomic(path, json.dumps(asdict(record), indent=1))

@@ -1,0 +1,90 @@
+"""Where everything lies: the one place that knows the names inside a workspace."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from conical.core.errors import StoreError
+
+ENVIRONMENT_VARIABLE = "CONICAL_WORKSPACE"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with the layout of the README.
+
+    Args:
+        root: absolute path.
+    """
+
+    root: Path
+
+    @classmethod
+    def open(cls, path: str | Path | None = None) -> Workspace:
+        """The given folder, else `CONICAL_WORKSPACE`, else `./workspace`; made if absent and tried for writing.
+
+        Inside the unpacked upload of a Ray job `./workspace` would vanish with the job, so there the default is
+        `~/conical-workspace`.
+
+        Raises:
+            StoreError: it cannot be made or written.
+        """
+        chosen = Path(path or os.environ.get(ENVIRONMENT_VARIABLE) or _default_root()).expanduser().absolute()
+        try:
+            chosen.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=chosen, prefix=".writable-"):
+                pass
+        except OSError as error:
+            raise StoreError(
+                f"workspace {chosen} cannot be written ({error.strerror}): set {ENVIRONMENT_VARIABLE} to a folder you own"
+            ) from error
+        return cls(chosen)
+
+    def dataset(self, folder: str) -> Path:
+        """Folder of one dataset."""
+        return self.root / "datasets" / folder
+
+    def manifest(self, folder: str) -> Path:
+        """A dataset's manifest."""
+        return self.dataset(folder) / "manifest.parquet"
+
+    def frames(self, folder: str, recipe_hash: str) -> Path:
+        """A dataset's frame store for one recipe."""
+        return self.dataset(folder) / "frames" / recipe_hash
+
+    def captions(self, folder: str) -> Path:
+        """A dataset's caption ledger."""
+        return self.dataset(folder) / "captions"
+
+    def experiment(self, name: str) -> Path:
+        """Runs and sweeps of one experiment."""
+        return self.root / "experiments" / name
+
+    @property
+    def cache(self) -> Path:
+        """Derived files that may be deleted at any time."""
+        return self.root / "cache"
+
+    @property
+    def logs(self) -> Path:
+        """What libraries have to say, kept away from the terminal."""
+        return self.root / "logs"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's database."""
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artefacts."""
+        return self.root / "mlartifacts"
+
+
+def _default_root() -> Path:
+    here = Path.cwd()
+    is_job_upload = any(part.startswith("_ray_pkg_") for part in here.parts)
+    return Path.home() / "conical-workspace" if is_job_upload else here / "workspace"

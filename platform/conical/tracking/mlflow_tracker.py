@@ -1,0 +1,180 @@
+"""One writer to MLflow: the driver.
+
+SQLite has one writer, so workers report to the driver and only the driver writes; a report is one `log_batch` (one
+request a metric takes thirty times as long).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conical.core.errors import ClusterError, StoreError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_MAX_METRICS = 1000  # of one log_batch, fixed by MLflow's REST API
+_MAX_PARAMS = 100
+_MAX_PARAM_LENGTH = 6000
+
+
+class MlflowTracker:
+    """Writes runs of one experiment.
+
+    Args:
+        uri: MLflow server or database.
+        experiment: name of the experiment; made if absent.
+        artifacts: folder of artefacts, used when the experiment is made on a database (a server has its own).
+    """
+
+    def __init__(self, uri: str, experiment: str, *, artifacts: Path) -> None:
+        self.uri = uri
+        self.experiment = experiment
+        self.artifacts = artifacts
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The connection, opened when first needed: importing MLflow takes seconds."""
+        _quieten()
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client = MlflowClient(tracking_uri=self.uri)
+            client.search_experiments(max_results=1)
+        except (MlflowException, OSError) as error:
+            raise ClusterError(
+                f"MLflow at {self.uri} does not answer ({str(error).splitlines()[0][:200]}): start the server or mend "
+                "tracking.uri"
+            ) from error
+        return client
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """Identity of the experiment in MLflow."""
+        found = self.client.get_experiment_by_name(self.experiment)
+        if found is not None:
+            return str(found.experiment_id)
+        location = None if self.uri.startswith("http") else (self.artifacts / self.experiment).as_uri()
+        return str(self.client.create_experiment(self.experiment, artifact_location=location))
+
+    def start(self, name: str, *, params: Mapping[str, str], tags: Mapping[str, str], parent: str | None = None) -> str:
+        """Make a run and log what it depends on.
+
+        Args:
+            name: what the UI calls it.
+            params: immutable once logged.
+            tags: may change later.
+            parent: run id of the sweep it belongs to.
+
+        Returns:
+            The run id.
+        """
+        from mlflow.entities import Param
+
+        nested = {"mlflow.parentRunId": parent} if parent else {}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={**tags, **nested})
+        rows = [Param(key, value[:_MAX_PARAM_LENGTH]) for key, value in params.items()]
+        for first in range(0, len(rows), _MAX_PARAMS):
+            self.client.log_batch(run.info.run_id, params=rows[first : first + _MAX_PARAMS])
+        return str(run.info.run_id)
+
+    def has(self, run_id: str) -> bool:
+        """Whether the run exists and was not deleted."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(run_id).info.lifecycle_stage == "active"
+        except MlflowException:
+            return False
+
+    def log(self, run_id: str, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Log metrics: (step, name to value) a row, all in one request where they fit."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, float(value), now, step) for step, row in rows for name, value in row.items()]
+        for first in range(0, len(metrics), _MAX_METRICS):
+            self.client.log_batch(run_id, metrics=metrics[first : first + _MAX_METRICS])
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_files(self, run_id: str, folder: Path, *, under: str) -> None:
+        """Store the files of a folder as artefacts below `under`."""
+        self.client.log_artifacts(run_id, str(folder), artifact_path=under)
+
+    def finish(self, run_id: str, *, status: str = "FINISHED") -> None:
+        """End a run; status is `FINISHED`, `FAILED` or `KILLED`."""
+        self.client.set_terminated(run_id, status=status)
+
+    def running(self) -> list[str]:
+        """Ids of runs that are not ended."""
+        found = self.client.search_runs([self.experiment_id], filter_string="attributes.status = 'RUNNING'")
+        return [str(run.info.run_id) for run in found]
+
+
+def check() -> str:
+    """Write and read one run in a throw-away SQLite database; for `conical doctor`.
+
+    Returns:
+        The MLflow version.
+
+    Raises:
+        ConicalError: MLflow does not work here.
+    """
+    _quieten()
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as folder:
+        tracker = MlflowTracker(f"sqlite:///{folder}/mlflow.db", "doctor", artifacts=Path(folder))
+        run_id = tracker.start("doctor", params={"a": "1"}, tags={})
+        tracker.log(run_id, [(0, {"test/raw/t2v/R1": 1.0})])
+        tracker.finish(run_id)
+        if tracker.client.get_run(run_id).data.metrics != {"test/raw/t2v/R1": 1.0}:
+            raise StoreError("MLflow did not give back the metric it was given: reinstall mlflow")
+    return str(mlflow.__version__)
+
+
+def serve_ui(uri: str, artifacts: Path, *, port: int) -> int:
+    """Run MLflow's server on loopback until it is interrupted.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        ClusterError: the port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ClusterError(f"port {port} is in use: choose another with --port (make ui PORT=...)") from error
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--default-artifact-root", artifacts.as_uri(), "--workers", "1"]
+    try:
+        return subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def _quieten() -> None:
+    """MLflow tells every step of its database migration on the terminal; it goes to the log level that nobody reads."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,70 @@
+"""Rotation and flip on images small enough to do by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from conical.video.augment import AugmentOptions, rotate_and_flip
+
+
+def clip(pixels):
+    """One clip of one grey frame as (1, 1, h, w, 3)."""
+    return torch.tensor(pixels, dtype=torch.uint8)[None, None, :, :, None].expand(1, 1, -1, -1, 3).contiguous()
+
+
+def turned(pixels, *, degrees=0.0, flip=False):
+    frames = rotate_and_flip(clip(pixels), degrees=torch.tensor([degrees]), flip=torch.tensor([flip]))
+    return frames[0, 0, :, :, 0].tolist()
+
+
+def test_no_angle_and_no_flip_change_nothing():
+    assert turned([[1, 2], [3, 4]]) == [[1, 2], [3, 4]]
+
+
+def test_a_flip_mirrors_left_and_right():
+    assert turned([[1, 2], [3, 4]], flip=True) == [[2, 1], [4, 3]]
+
+
+def test_a_quarter_turn_is_counter_clockwise():
+    # the top right corner goes to the top left
+    assert turned([[1, 2], [3, 4]], degrees=90.0) == [[2, 4], [1, 3]]
+
+
+def test_the_flip_comes_after_the_turn():
+    assert turned([[1, 2], [3, 4]], degrees=90.0, flip=True) == [[4, 2], [3, 1]]
+
+
+def test_all_frames_of_a_clip_move_alike_and_clips_apart():
+    frames = torch.arange(2 * 3 * 4 * 4 * 3, dtype=torch.uint8).view(2, 3, 4, 4, 3)
+    moved = rotate_and_flip(frames, degrees=torch.zeros(2), flip=torch.tensor([True, False]))
+    assert torch.equal(moved[0], frames[0].flip(2))
+    assert torch.equal(moved[1], frames[1])
+
+
+def test_corners_from_outside_repeat_the_edge():
+    moved = rotate_and_flip(
+        torch.full((1, 1, 8, 8, 3), 200, dtype=torch.uint8), degrees=torch.tensor([45.0]), flip=torch.tensor([False])
+    )
+    assert (moved == 200).all()
+
+
+def test_draws_stay_in_range_and_depend_on_the_generator_alone():
+    options = AugmentOptions(rotation_degrees=30.0, flip_probability=0.25)
+    draws = [options.draw(np.random.default_rng(seed)) for seed in range(2000)]
+    assert max(abs(angle) for angle, _ in draws) <= 30.0
+    assert np.mean([flip for _, flip in draws]) == pytest.approx(0.25, abs=0.04)  # four standard errors
+    assert draws[5] == options.draw(np.random.default_rng(5))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rotation_degrees": 200.0}, r"rotation_degrees must be in \[0, 180\], got 200"),
+        ({"flip_probability": -0.1}, r"flip_probability must be in \[0, 1\], got -0.1"),
+    ],
+)
+def test_values_out_of_range_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        AugmentOptions(**values)
