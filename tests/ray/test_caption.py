@@ -28,6 +28,8 @@ NUM_VIDEOS = 10
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A running Ray whose workers know the fakes, and the folder through which a test speaks to them."""
+    # else Ray leaves a token in the home folder, which later commands trip over
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
 
     folder = tmp_path_factory.mktemp("fakes")
@@ -155,9 +157,15 @@ def test_a_run_resumed_after_a_loss_equals_an_undisturbed_one_and_a_third_run_do
     assert CaptionLedger(path).content_hash() == undisturbed
     for file in (folder / "pids").iterdir():
         file.unlink()
-    summary = run_captioning(records(), frames=frames, ledger=CaptionLedger(path), options=options())
+    summary = run_captioning(
+        records(), frames=frames, ledger=CaptionLedger(path), options=options(), connect=must_not_connect
+    )
     assert (summary.ok, summary.skipped) == (0, 30)
     assert not list((folder / "pids").iterdir())
+
+
+def must_not_connect() -> None:
+    raise AssertionError("Ray was asked for, though nothing is missing")
 
 
 def test_a_prompt_added_later_gives_what_all_prompts_at_once_give(tmp_path: Path, undisturbed: str) -> None:

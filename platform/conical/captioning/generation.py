@@ -41,10 +41,10 @@ class GenerationOptions(Options):
         """Whether the likeliest token is always taken."""
         return self.temperature == 0
 
-    def identity(self) -> str:
+    def to_json(self) -> str:
         """JSON of the settings that determine the text; greedy text depends on neither `top_p` nor `seed`.
 
-        >>> GenerationOptions(seed=1).identity() == GenerationOptions(seed=2).identity()
+        >>> GenerationOptions(seed=1).to_json() == GenerationOptions(seed=2).to_json()
         True
         """
         settings: dict[str, float] = {"max_new_tokens": self.max_new_tokens, "temperature": float(self.temperature)}

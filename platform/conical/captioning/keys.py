@@ -82,7 +82,7 @@ def caption_key(
             "captioner": card.name,
             "model": card.model,
             "revision": card.revision,
-            "generation": generation.identity(),
+            "generation": generation.to_json(),
         },
         length=24,
     )

@@ -65,9 +65,10 @@ def run_captioning(
     num_actors: int = 1,
     gpus_per_actor: float = 0,
     cpus_per_actor: float = 1,
+    connect: Callable[[], None] | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> CaptionSummary:
-    """Write the texts that the ledger lacks. Ray must be running.
+    """Write the texts that the ledger lacks.
 
     Args:
         records: the complete list of clips; a part of it would form other batches.
@@ -77,6 +78,7 @@ def run_captioning(
         num_actors: copies of the model.
         gpus_per_actor: GPUs of each, may be a fraction.
         cpus_per_actor: CPU cores of each, may be a fraction.
+        connect: called before Ray is first needed; None: Ray is running.
         report: called with (texts done, texts to do) as units finish.
 
     Returns:
@@ -89,10 +91,13 @@ def run_captioning(
     started = time.monotonic()
     card = describe_captioner(options)
     _check_recipe(frames, card)
+    ledger.settle()
     plan = _plan(records, frames=frames, ledger=ledger, options=options, card=card)
     to_do = sum(len(unit.missing) for unit in plan.units)
     counts = {"ok": 0, "failed": 0, "truncated": 0}
     if plan.units:
+        if connect is not None:
+            connect()
         dataset = _dataset_of(
             plan.units,
             actor_arguments={"options": options, "card": card, "frames": frames, "ledger": ledger},

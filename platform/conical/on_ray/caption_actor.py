@@ -149,7 +149,7 @@ class CaptionActor:
             model=self._card.model,
             revision=self._card.revision,
             frame_recipe=self._frames.recipe_hash,
-            generation=self._options.generation.identity(),
+            generation=self._options.generation.to_json(),
             tokens_out=text.tokens_out,
             truncated=text.truncated and not text.error,
             seconds=seconds,

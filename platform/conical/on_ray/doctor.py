@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import conical
+from conical.core.errors import ConicalError
 from conical.on_ray.doctor_decoders import try_decoders
 from conical.store.workspace import ENVIRONMENT_VARIABLE
 
@@ -72,7 +73,7 @@ def run_checks(
     Args:
         workspace: where results will go; None: `CONICAL_WORKSPACE`, else `./workspace`.
         folder: where programs will be started, looked through for names that shadow the standard library; None: here.
-        further: checks of other layers, for example MLflow's.
+        further: checks of the caller.
 
     Returns:
         The checks in order; a check that breaks is itself a failed one.
@@ -86,6 +87,7 @@ def run_checks(
         check_ray_auth,
         check_ray_address,
         check_dashboard,
+        check_mlflow,
         lambda: check_workspace(chosen),
         lambda: check_disk(chosen),
         check_memory,
@@ -192,6 +194,17 @@ def check_dashboard(port: int = _DASHBOARD_PORT) -> Check:
         advice = "fine if it is your Ray head; another program there makes Ray take the next free port"
         return Check(name="ray dashboard", status="warn", detail=f"port {port} is in use", advice=advice)
     return Check(name="ray dashboard", status="ok", detail=f"importable, port {port} is free")
+
+
+def check_mlflow() -> Check:
+    """One run written to and read from a throw-away database."""
+    from conical import tracking
+
+    try:
+        return Check(name="mlflow", status="ok", detail=f"{tracking.check()} on SQLite")
+    except ConicalError as error:
+        advice = "run make setup, and see that the temporary folder can be written"
+        return Check(name="mlflow", status="fail", detail=" ".join(str(error).split())[:200], advice=advice)
 
 
 def check_workspace(workspace: Path) -> Check:

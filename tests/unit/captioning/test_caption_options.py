@@ -92,10 +92,10 @@ def test_a_custom_prompt_reads_the_caption_exactly_when_its_text_says_so() -> No
 
 
 def test_greedy_identity_ignores_what_greedy_ignores_and_sampling_does_not() -> None:
-    assert GenerationOptions(top_p=0.5).identity() == GenerationOptions().identity()
-    assert GenerationOptions(max_new_tokens=5).identity() != GenerationOptions().identity()
+    assert GenerationOptions(top_p=0.5).to_json() == GenerationOptions().to_json()
+    assert GenerationOptions(max_new_tokens=5).to_json() != GenerationOptions().to_json()
     warm = GenerationOptions(temperature=1.0)
-    assert GenerationOptions(temperature=1.0, seed=1).identity() != warm.identity()
+    assert GenerationOptions(temperature=1.0, seed=1).to_json() != warm.to_json()
 
 
 def test_only_a_reads_the_human_caption_and_says_so_when_there_is_none() -> None:

@@ -12,12 +12,15 @@ from conical.on_ray import doctor, doctor_decoders
 from conical.on_ray.doctor import Check, is_fit, run_checks
 
 
+# MLflow's own use of SQLAlchemy
+@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")
 def test_a_sound_machine_is_fit_and_nothing_is_left_behind(tmp_path: Path) -> None:
     workspace = tmp_path / "not" / "there" / "yet"
     checks = run_checks(workspace=workspace, folder=tmp_path)
     names = [check.name for check in checks]
     assert len(names) == len(set(names))
-    assert {"python", "packages", "ray auth", "ray dashboard", "disk", "names", "pyav", "decord"} <= set(names)
+    expected = {"python", "packages", "ray auth", "ray dashboard", "mlflow", "disk", "names", "pyav", "decord"}
+    assert expected <= set(names)
     assert [check for check in checks if check.status == "fail"] == []
     assert not list(tmp_path.iterdir())
 
@@ -28,11 +31,12 @@ def test_one_failed_check_makes_the_machine_unfit_and_a_warning_does_not() -> No
     assert not is_fit([warned, Check(name="a", status="fail", detail="b", advice="c")])
 
 
+@pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")
 def test_a_check_that_breaks_is_a_failed_check(tmp_path: Path) -> None:
-    def check_tracking() -> Check:
+    def check_moon() -> Check:
         raise RuntimeError("no\nsuch table")
 
-    broken = next(check for check in run_checks(folder=tmp_path, further=[check_tracking]) if check.name == "tracking")
+    broken = next(check for check in run_checks(folder=tmp_path, further=[check_moon]) if check.name == "moon")
     assert (broken.status, broken.detail) == ("fail", "RuntimeError: no such table")
 
 
@@ -81,6 +85,18 @@ def test_a_stray_token_is_told_unless_the_mode_is_set(monkeypatch: pytest.Monkey
     assert "secret-token" not in repr(check)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     assert doctor.check_ray_auth().status == "ok"
+
+
+def test_an_mlflow_that_does_not_keep_what_it_is_given_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    from conical import tracking
+    from conical.core.errors import StoreError
+
+    def refuse() -> str:
+        raise StoreError("MLflow did not give back the metric")
+
+    monkeypatch.setattr(tracking, "check", refuse)
+    check = doctor.check_mlflow()
+    assert (check.status, check.detail) == ("fail", "MLflow did not give back the metric")
 
 
 def test_a_cluster_that_is_away_fails_and_one_that_answers_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
