@@ -9,6 +9,10 @@ import os
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# without it Ray writes a token into the home that switches authentication on for later clusters
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+# many small products: on few cores more threads only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _SMALL_CLIP = {
     "embed_dim": 16,

@@ -154,12 +154,12 @@ class Experiment(Options):
 
     Args:
         name: experiment the run belongs to, in the workspace and in MLflow.
-        label: what tables call the run.
+        label: what tables call the run; "" derives a name from loss and mix.
         seed: of every random choice, >= 0.
     """
 
     name: str = "demo"
-    label: str = "CEO, human captions + supplements"
+    label: str = ""
     seed: int = 0
     dataset: DatasetOptions = field(default_factory=DatasetOptions)
     frames: FrameRecipe = field(default_factory=lambda: FrameRecipe(size=64))
@@ -191,6 +191,16 @@ class Experiment(Options):
         known = _dotted_names(type(self))
         for key in self.tune.space:
             require(key in known, f"tune.space.{key} is not a setting.{did_you_mean(key, known)}")
+
+    @property
+    def title(self) -> str:
+        """The label, or what the settings say, so that a changed setting never runs under another's name."""
+        if self.label:
+            return self.label
+        if self.optim.epochs == 0:
+            return f"{self.model.name} as loaded"
+        shares = " + ".join(f"{share:.2g} {source}" for source, share in self.mix.weights().items() if share > 0)
+        return f"{'CEO' if self.loss.name == 'ceo' else 'InfoNCE'}, {shares}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a TOML file would hold them."""

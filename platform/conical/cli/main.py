@@ -132,14 +132,12 @@ def tune(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
     from conical.cli.show import print_evaluations
     from conical.on_ray.evaluate import evaluate_run, find_run
     from conical.on_ray.run_log import open_tracker
-    from conical.on_ray.stages import caption as write_supplements
-    from conical.on_ray.stages import ingest as decode
+    from conical.on_ray.stages import prepare
     from conical.on_ray.tune import tune as search
 
     tracker = open_tracker(experiment, workspace)
     with ProgressLine(console) as line:
-        decode(experiment, workspace, line)
-        write_supplements(experiment, workspace, line)
+        prepare(experiment, workspace, line)
         sweep = search(experiment, workspace, tracker, line)
         winner = find_run(workspace, experiment.name, sweep.best.run_key)
         scored = evaluate_run(winner, workspace, tracker, experiment.evaluate.splits, report=line)

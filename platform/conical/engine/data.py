@@ -21,35 +21,6 @@ MAX_TEXT_TOKENS = 70
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupplementSelection:
-    """Which rows of the ledger a run reads: those of one captioner, its settings and given prompts.
-
-    Args:
-        captioner: registry name.
-        model: name or path.
-        revision: of the weights.
-        frame_recipe: hash of the recipe of the frames it watched.
-        generation: the settings, as the ledger spells them.
-        prompt_hashes: of the prompts wanted.
-    """
-
-    captioner: str
-    model: str
-    revision: str
-    frame_recipe: str
-    generation: str
-    prompt_hashes: frozenset[str]
-
-    def takes(self, row: CaptionRecord) -> bool:
-        """Whether a row is one of ours."""
-        same = all(
-            getattr(row, name) == getattr(self, name)
-            for name in ("captioner", "model", "revision", "frame_recipe", "generation")
-        )
-        return same and row.prompt_hash in self.prompt_hashes and row.status == "ok"
-
-
-@dataclass(frozen=True, kw_only=True)
 class DataSource:
     """Which stored data a run reads; plain values, so that it travels to workers.
 
@@ -57,13 +28,13 @@ class DataSource:
         workspace: root folder.
         dataset: folder of the dataset.
         frame_recipe: hash of the frame recipe.
-        supplements_from: which rows of the caption ledger; None reads none.
+        supplement_keys: which rows of the caption ledger.
     """
 
     workspace: str
     dataset: str
     frame_recipe: str
-    supplements_from: SupplementSelection | None = None
+    supplement_keys: frozenset[str] = frozenset()
 
     @property
     def _workspace(self) -> Workspace:
@@ -102,10 +73,11 @@ class DataSource:
 
     def supplement_rows(self) -> list[CaptionRecord]:
         """The selected rows of the ledger, in a fixed order."""
-        if self.supplements_from is None:
+        if not self.supplement_keys:
             return []
-        rows = filter(self.supplements_from.takes, CaptionLedger(self._workspace.captions(self.dataset)).records())
-        return sorted(rows, key=lambda row: (row.video_id, row.prompt_id, row.sample))
+        rows = CaptionLedger(self._workspace.captions(self.dataset)).records()
+        chosen = [row for row in rows if row.key in self.supplement_keys and row.status == "ok"]
+        return sorted(chosen, key=lambda row: (row.video_id, row.prompt_id, row.sample))
 
     def supplements(self) -> dict[str, dict[str, list[str]]]:
         """Video id to prompt id to texts."""

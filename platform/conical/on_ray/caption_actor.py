@@ -56,8 +56,16 @@ def rows_of_clips(
     frames: FrameStore,
 ) -> list[list[CaptionRow]]:
     """Rows of each clip; position j in each list is the same prompt and sample."""
+    fingerprints = frames.fingerprints()
     return [
-        caption_rows(video_id, captions, options=options, card=card, frame_recipe=frames.recipe_hash)
+        caption_rows(
+            video_id,
+            captions,
+            options=options,
+            card=card,
+            frame_recipe=frames.recipe_hash,
+            clip=fingerprints[video_id],
+        )
         for video_id, _, captions in clips
     ]
 

@@ -9,7 +9,7 @@ from conical.config import Experiment
 from conical.on_ray.evaluate import evaluate_run
 from conical.on_ray.progress import Report, no_report
 from conical.on_ray.run_log import open_tracker
-from conical.on_ray.stages import caption, ingest
+from conical.on_ray.stages import prepare
 from conical.on_ray.train import train
 from conical.on_ray.tune import tune
 from conical.store import RunFolder, Workspace
@@ -46,8 +46,7 @@ class DemoResult:
 
 def run_demo(experiment: Experiment, workspace: Workspace, report: Report = no_report) -> DemoResult:
     """Ingest, caption, train each method, search, score val and test; what is done is not done again."""
-    ingest(experiment, workspace, report)
-    caption(experiment, workspace, report)
+    prepare(experiment, workspace, report)
     tracker = open_tracker(experiment, workspace)
     runs = []
     for changes in METHODS.values():

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from conical.captioning import describe_captioner
 from conical.captioning.mix import HUMAN
 from conical.config import Experiment
+from conical.core.errors import ConfigError, DataError
 from conical.core.hashing import stable_hash
-from conical.engine.data import DataSource, SupplementSelection
+from conical.engine.data import DataSource
 from conical.models.dual_encoder import model_revision
+from conical.on_ray.caption_actor import rows_of_clips
 from conical.on_ray.provenance import code_hash
 from conical.on_ray.stages import captioner_recipe
-from conical.store import FrameStore, RunFolder, Workspace, manifest_hash, read_manifest
+from conical.store import CaptionLedger, FrameStore, RunFolder, Workspace, manifest_hash, read_manifest
 
 # tables that determine a run's result; the others say where it runs and how it is scored or searched
 _DETERMINING = ("seed", "mix", "model", "loss", "augment", "optim")
@@ -36,26 +38,47 @@ class RunIdentity:
 
 
 def data_source(experiment: Experiment, workspace: Workspace) -> DataSource:
-    """The stored data of an experiment; a mix without supplements reads no ledger."""
+    """The stored data of an experiment; a mix without supplements reads no ledger.
+
+    Raises:
+        ConfigError: the mix takes a prompt that is not captioned.
+        DataError: a supplement that the mix may take was not written: silently training without it would give the
+            number of another experiment.
+    """
     wanted = set(experiment.mix.sources()) - {HUMAN}
-    selection = None
-    if wanted:
-        card = describe_captioner(experiment.captions)
-        prompts = {prompt.id: prompt.hash for prompt in experiment.captions.resolved_prompts()}
-        selection = SupplementSelection(
-            captioner=card.name,
-            model=card.model,
-            revision=card.revision,
-            frame_recipe=captioner_recipe(experiment, card).hash,
-            generation=experiment.captions.generation.to_json(),
-            prompt_hashes=frozenset(prompts[prompt] for prompt in wanted if prompt in prompts),
-        )
     return DataSource(
         workspace=str(workspace.root),
         dataset=experiment.dataset.folder,
         frame_recipe=experiment.frames.hash,
-        supplements_from=selection,
+        supplement_keys=_supplement_keys(experiment, workspace, wanted) if wanted else frozenset(),
     )
+
+
+def _supplement_keys(experiment: Experiment, workspace: Workspace, wanted: set[str]) -> frozenset[str]:
+    """Keys of all supplements of the wanted prompts, each found in the ledger."""
+    unknown = sorted(wanted - set(experiment.captions.prompts))
+    if unknown:
+        raise ConfigError(
+            f"mix takes supplements of prompt {', '.join(unknown)}, but captions.prompts is "
+            f"{', '.join(experiment.captions.prompts)}: add the prompt or set its share to 0"
+        )
+    folder = experiment.dataset.folder
+    card = describe_captioner(experiment.captions)
+    path = workspace.frames(folder, captioner_recipe(experiment, card).hash)
+    if not (path / "card.json").is_file():
+        raise DataError(f"dataset {folder!r} has no supplements in {workspace.root}: run caption first")
+    frames = FrameStore.open(path)
+    watched = frames.video_ids()
+    records = [record for record in read_manifest(workspace.manifest(folder)) if record.video_id in watched]
+    clips = [(record.video_id, record.uri, record.captions) for record in records]
+    rows = [row for rows in rows_of_clips(clips, options=experiment.captions, card=card, frames=frames) for row in rows]
+    keys = frozenset(row.key for row in rows if row.prompt.id in wanted)
+    missing = len(keys - CaptionLedger(workspace.captions(folder)).keys())
+    if missing:
+        raise DataError(
+            f"{missing} of {len(keys)} supplements of prompt {', '.join(sorted(wanted))} are not written: run caption first"
+        )
+    return keys
 
 
 def identify(experiment: Experiment, workspace: Workspace) -> RunIdentity:

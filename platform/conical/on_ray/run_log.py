@@ -50,7 +50,7 @@ class RunLog:
             tracker.finish(previous.tracking_id, status="RUNNING")
         else:
             run_id = tracker.start(
-                experiment.label,
+                experiment.title,
                 params=experiment.params(),
                 tags={
                     "conical.key": identity.key,
@@ -63,7 +63,7 @@ class RunLog:
             )
             self.record = RunRecord(
                 key=identity.key,
-                label=experiment.label,
+                label=experiment.title,
                 status="running",
                 seed=experiment.seed,
                 tracking_id=run_id,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from conical import datasets
 from conical.captioning import CaptionerCard, describe_captioner
+from conical.captioning.mix import HUMAN
 from conical.config import Experiment
 from conical.core.errors import DataError
 from conical.core.records import SPLITS, VideoRecord
@@ -91,6 +92,13 @@ def ingest(
         deadline_seconds=experiment.ray.decode_deadline_seconds,
         report=lambda done, total: report(Progress(stage=stage, done=done, total=total, unit="videos")),
     )
+
+
+def prepare(experiment: Experiment, workspace: Workspace, report: Report = no_report) -> None:
+    """All that a training run or a sweep of this experiment reads: frames, and supplements where the mix can take one."""
+    ingest(experiment, workspace, report)
+    if set(experiment.mix.sources()) != {HUMAN} or "mix" in experiment.tune.space:
+        caption(experiment, workspace, report)
 
 
 def caption(experiment: Experiment, workspace: Workspace, report: Report = no_report) -> CaptionSummary:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ class SweepBook:
             self._tracker.finish(self._tracking_id, status="RUNNING")
         else:
             self._tracking_id = self._tracker.start(
-                f"sweep: {self._experiment.label}",
+                f"sweep: {self._experiment.title}",
                 params=self._experiment.params(),
                 tags={"conical.sweep": self._path.parent.name, "conical.commit": git_commit()},
             )
@@ -127,7 +126,7 @@ class SweepBook:
         number = known.number if known else len(self._trials)
         self._logs[identity.key] = RunLog(
             identity,
-            experiment.replace({"label": f"{experiment.label} / trial {number}"}),
+            experiment.replace({"label": f"{experiment.title} / trial {number}"}),
             self._tracker,
             parent=self._tracking_id,
             tags={"conical.sweep": self._path.parent.name},
@@ -150,25 +149,7 @@ class SweepBook:
         return record
 
 
-def forwarding_callback() -> Any:
-    """A Tune callback that tells the open book."""
-    from ray.tune import Callback
-
-    class Forward(Callback):  # type: ignore[misc]
-        """Holds nothing, so that it survives Tune's pickling."""
-
-        def on_trial_result(
-            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
-        ) -> None:
-            """An epoch of a trial."""
-            _open_books[-1].result(trial.config, json.loads(result["row"]), json.loads(result["steps"]))
-
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            """A trial ran to its end or was stopped early."""
-            _open_books[-1].end(trial.config, checkpoint=Path(trial.checkpoint.path))
-
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            """A trial failed more often than allowed."""
-            _open_books[-1].end(trial.config, checkpoint=None)
-
-    return Forward()
+def open_book() -> SweepBook:
+    """The book of the sweep that runs in this process."""
+    assert _open_books
+    return _open_books[-1]

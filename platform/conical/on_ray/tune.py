@@ -20,7 +20,7 @@ from conical.on_ray.run_identity import data_source, identify
 from conical.on_ray.run_loop import epoch_row, run_epochs
 from conical.on_ray.search_space import starting_point, to_ray_space, to_settings
 from conical.on_ray.session import connect
-from conical.on_ray.sweep_book import SweepBook, forwarding_callback
+from conical.on_ray.sweep_book import SweepBook
 from conical.store import SweepRecord, Workspace, read_sweep
 from conical.tracking import MlflowTracker
 
@@ -64,9 +64,14 @@ def tune(
 
 def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> Any:
     """A new tuner, or the interrupted one with its finished trials."""
+    import optuna
     from ray import tune as ray_tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
+
+    from conical.on_ray.sweep_callback import ForwardToBook
+
+    optuna.logging.disable_default_handler()  # it writes to the terminal
 
     options = experiment.tune
     trainable = ray_tune.with_resources(
@@ -102,7 +107,7 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> 
             name="ray",
             storage_path=str(folder),
             verbose=0,
-            callbacks=[forwarding_callback()],
+            callbacks=[ForwardToBook()],
             failure_config=ray_tune.FailureConfig(max_failures=experiment.ray.max_failures),
             checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=1),
         ),

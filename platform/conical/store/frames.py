@@ -117,6 +117,10 @@ class FrameStore:
         """Videos that have frames."""
         return frozenset(self._places())
 
+    def fingerprints(self) -> dict[str, str]:
+        """Hash of the file that each video's frames were read from, by id."""
+        return {video_id: place.fingerprint for video_id, place in self._places().items()}
+
     def failures(self) -> list[Failure]:
         """Videos that were set aside and have no frames, by id."""
         return [failure for failure, _ in self._quarantined().values()]
