@@ -97,8 +97,8 @@ class FrameStore:
         path = self.path / f"part-{name}-{content}.parquet"
         if not path.is_file():
             self._ensure_card()
-            # a video is what is read at a time; pixels and JPEGs hardly shrink further
-            write_table(path, pa.Table.from_pylist(plain, schema=SCHEMA), row_group_size=1, compression="none")
+            # a video is what is read at a time
+            write_table(path, pa.Table.from_pylist(plain, schema=SCHEMA), row_group_size=1, is_incompressible=True)
 
     def write_failures(
         self, name: str, failures: Sequence[Failure], fingerprints: Mapping[str, str] | None = None

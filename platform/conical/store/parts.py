@@ -18,21 +18,30 @@ def list_parts(folder: Path, prefix: str) -> list[Path]:
     return sorted(folder.glob(f"{prefix}-*.parquet"))
 
 
-def write_table(path: Path, table: pa.Table, *, row_group_size: int | None = None, compression: str = "zstd") -> None:
+def write_table(
+    path: Path, table: pa.Table, *, row_group_size: int | None = None, is_incompressible: bool = False
+) -> None:
     """Write one Parquet file.
 
     Args:
         path: where; its folder is made.
         table: the rows.
         row_group_size: rows that are read together; None: as many as fit.
-        compression: `zstd`, or `none` for what does not compress.
+        is_incompressible: the bulk is pixels, on which dictionaries and compression are time lost.
 
     Raises:
         StoreError: it cannot be written.
     """
+    compression = "none" if is_incompressible else "zstd"
     try:
         with atomic_path(path) as temporary:
-            pq.write_table(table, temporary, row_group_size=row_group_size, compression=compression)
+            pq.write_table(
+                table,
+                temporary,
+                row_group_size=row_group_size,
+                compression=compression,
+                use_dictionary=not is_incompressible,
+            )
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written ({error.strerror or error}): free space or mend its folder"
