@@ -30,6 +30,8 @@ from conical.models.options import ModelOptions
 from conical.video.augment import AugmentOptions
 from conical.video.recipe import FrameRecipe
 
+LOSS_TITLES = {"ceo": "CEO", "info_nce": "InfoNCE"}
+
 # how a dimension of the search space may be drawn: what the list must hold
 _DRAWS = {
     "uniform": "two numbers, low < high",
@@ -77,7 +79,7 @@ class TuneOptions(Options):
         name = parse_metric_name(self.metric)
         require(
             name.split == "val",
-            f"metric must be of the val split, got {self.metric!r}: the test split is scored once, for the chosen trial",
+            f"metric must be of the val split, got {self.metric!r}: test is scored once, for the chosen trial",
         )
         require(name.family is None, f"metric must not be rescored, got {self.metric!r}: use the plain protocol")
         for key, draw in self.space.items():
@@ -200,7 +202,7 @@ class Experiment(Options):
         if self.optim.epochs == 0:
             return f"{self.model.name} as loaded"
         shares = " + ".join(f"{share:.2g} {source}" for source, share in self.mix.weights().items() if share > 0)
-        return f"{'CEO' if self.loss.name == 'ceo' else 'InfoNCE'}, {shares}"
+        return f"{LOSS_TITLES[self.loss.name]}, {shares}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a TOML file would hold them."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from conical.cli.quiet import divert_chatter
 from conical.core.errors import ConicalError, UserError
 
 if TYPE_CHECKING:
@@ -61,7 +62,6 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
 def _fail(message: str, code: int) -> None:
     errors.print(f"[bold red]conical:[/] {message.replace('[', chr(92) + '[')}", highlight=False)
-    # os._exit would lose output; Ray's threads end with the process
     sys.exit(code)
 
 
@@ -71,7 +71,9 @@ def _open(config: Path | None, overrides: list[str] | None) -> tuple[Experiment,
     from conical.store import Workspace
 
     experiment = load_experiment(config, overrides or [])
-    return experiment, Workspace.open()
+    workspace = Workspace.open()
+    divert_chatter(workspace.logs / "libraries.log")
+    return experiment, workspace
 
 
 @app.command()
@@ -85,7 +87,8 @@ def ingest(config: Config = None, set_: Set = None, debug: Debug = False) -> Non
         summary = stages.ingest(experiment, workspace, line)
     console.print(
         f"frames: {summary.ok} videos new, {summary.skipped} were there, {summary.failed} failed"
-        f"{_by_kind(summary.failures_by_kind)}, {summary.seconds:.1f} s -> {workspace.dataset(experiment.dataset.folder)}",
+        f"{_by_kind(summary.failures_by_kind)}, {summary.seconds:.1f} s "
+        f"-> {workspace.dataset(experiment.dataset.folder)}",
         highlight=False,
     )
 

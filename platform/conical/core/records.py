@@ -57,7 +57,9 @@ class VideoRecord:
 
     def __post_init__(self) -> None:
         if not _SAFE_ID.fullmatch(self.video_id) or self.video_id in (".", ".."):
-            raise ValueError(f"video_id must be a plain name without slashes or control characters, got {self.video_id!r}")
+            raise ValueError(
+                f"video_id must be a plain name without slashes or control characters, got {self.video_id!r}"
+            )
         if self.split not in SPLITS:
             raise ValueError(f"split of {self.video_id} must be one of {', '.join(SPLITS)}; got {self.split!r}")
         if self.start_seconds < 0 or (self.end_seconds is not None and self.end_seconds <= self.start_seconds):

@@ -93,14 +93,14 @@ class BatchPlan:
         mute = sum(not any(sources.get(name) for name in usable) for sources in self.data.texts)
         if mute:
             raise DataError(
-                f"{mute} of {len(self.data.texts)} training videos have no text of the sources {', '.join(sorted(usable))}: "
-                "caption them first, or give mix another source"
+                f"{mute} of {len(self.data.texts)} training videos have no text of the sources "
+                f"{', '.join(sorted(usable))}: caption them first, or give mix another source"
             )
         rows = len(self.data.texts) * self.rows_per_video
         if self.batch_size > rows:
             raise ConfigError(
-                f"optim.batch_size must be at most the {rows} rows of an epoch ({len(self.data.texts)} training videos x "
-                f"{self.rows_per_video}), got {self.batch_size}: lower it or raise optim.rows_per_video"
+                f"optim.batch_size must be at most the {rows} rows of an epoch ({len(self.data.texts)} training videos "
+                f"x {self.rows_per_video}), got {self.batch_size}: lower it or raise optim.rows_per_video"
             )
         if self.batch_size % self.world_size:
             raise ConfigError(

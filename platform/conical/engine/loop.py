@@ -74,7 +74,7 @@ def train_step(
     seen = {name: value.detach() for name, value in terms.items()}
     if not torch.isfinite(norm) or not torch.isfinite(seen["loss"]):
         raise ConicalError(
-            f"loss is {float(seen['loss'])} with gradient norm {float(norm)}: lower optim.learning_rate or the loss scales"
+            f"loss is {float(seen['loss'])} with gradient norm {float(norm)}: lower optim.learning_rate or the scales"
         )
     optimiser.step()
     return {**seen, "grad_norm": norm.detach()}

@@ -83,7 +83,7 @@ class DualEncoder(nn.Module):
                 count = self.count_tokens(text)
                 if count + 2 > self.context_length:
                     raise ValueError(
-                        f"text has {count} tokens, at most {self.context_length - 2} fit: split it first: {text[:60]!r}..."
+                        f"text has {count} tokens, at most {self.context_length - 2} fit: split it first: {text[:60]!r}"
                     )
         return tokens[:, :longest]
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import ray
 from ray.data import ActorPoolStrategy
 
-import ray
 from conical.captioning import CaptionerCard, CaptionOptions, describe_captioner
 from conical.core.errors import ClusterError, ConfigError, DataError, StoreError, UserError
 from conical.core.records import VideoRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from conical.core.errors import DataError, ProtocolError
-from conical.metrics import PairedComparison, compare, metric_name
+from conical.metrics import compare, metric_name
 from conical.reports import Comparison
 from conical.store import EvaluationRecord, RunFolder
 
@@ -14,7 +14,13 @@ _SEEDS_TO_RESAMPLE = 3
 
 
 def compare_methods(
-    a: list[RunFolder], b: list[RunFolder], *, split: str, protocol: str = "raw", metric: str = "R1"
+    a: list[RunFolder],
+    b: list[RunFolder],
+    *,
+    split: str,
+    protocol: str = "raw",
+    metric: str = "R1",
+    labels: tuple[str, str] | None = None,
 ) -> Comparison:
     """Paired bootstrap of text-to-video retrieval, a against b, seed by seed.
 
@@ -24,6 +30,7 @@ def compare_methods(
         split: a scored split.
         protocol: of the evaluations.
         metric: one of `conical.metrics.METRICS`.
+        labels: what to call the methods; None: as their runs are called.
 
     Returns:
         Difference, interval, verdict.
@@ -36,7 +43,8 @@ def compare_methods(
     seeds = sorted(by_seed_a.keys() & by_seed_b.keys())
     if not seeds:
         raise DataError(
-            f"no common seed: {a[0].read().label!r} has {sorted(by_seed_a)}, {b[0].read().label!r} has {sorted(by_seed_b)}"
+            f"no common seed: {a[0].read().label!r} has {sorted(by_seed_a)}, "
+            f"{b[0].read().label!r} has {sorted(by_seed_b)}"
         )
     scored_a = [_scored(by_seed_a[seed], split, protocol) for seed in seeds]
     scored_b = [_scored(by_seed_b[seed], split, protocol) for seed in seeds]
@@ -50,8 +58,18 @@ def compare_methods(
         groups=scored_a[0].text_video,
         resample_seeds=len(seeds) >= _SEEDS_TO_RESAMPLE,
     )
-    return _as_record(
-        found, a[0].read().label, b[0].read().label, metric_name(split, protocol, "t2v", metric), len(seeds)
+    label_a, label_b = labels or (a[0].read().label, b[0].read().label)
+    return Comparison(
+        label_a=label_a,
+        label_b=label_b,
+        metric=metric_name(split, protocol, "t2v", metric),
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        verdict=found.verdict,
+        wins=found.wins,
+        losses=found.losses,
+        num_seeds=len(seeds),
     )
 
 
@@ -60,18 +78,3 @@ def _scored(run: RunFolder, split: str, protocol: str) -> EvaluationRecord:
     if scored is None:
         raise DataError(f"run {run.path.name} ({run.read().label}) was not scored on {split!r}: run evaluate first")
     return scored
-
-
-def _as_record(found: PairedComparison, label_a: str, label_b: str, metric: str, num_seeds: int) -> Comparison:
-    return Comparison(
-        label_a=label_a,
-        label_b=label_b,
-        metric=metric,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        verdict=found.verdict,
-        wins=found.wins,
-        losses=found.losses,
-        num_seeds=num_seeds,
-    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from conical.config import parse_experiment
+from conical.config import LOSS_TITLES, parse_experiment
 from conical.core.errors import DataError
 from conical.on_ray.comparison import compare_methods
 from conical.on_ray.provenance import git_commit
@@ -91,12 +91,18 @@ def _in_order(runs: Sequence[RunFolder]) -> list[RunFolder]:
     )
 
 
-def _label(run: RunFolder, runs: Sequence[RunFolder], winner: RunFolder | None) -> str:
+def _method(run: RunFolder, winner: RunFolder | None) -> str:
+    """What a run is an instance of; its seeds share it."""
     record = run.read()
     if winner is not None and run.path == winner.path:
-        return f"tuned: {record.label}"
-    has_seeds = sum(other.read().label == record.label for other in runs) > 1
-    return f"{record.label} (seed {record.seed})" if has_seeds else record.label
+        return f"tuned {LOSS_TITLES[record.config['loss']['name']]} ({record.label})"
+    return record.label
+
+
+def _label(run: RunFolder, runs: Sequence[RunFolder], winner: RunFolder | None) -> str:
+    method = _method(run, winner)
+    has_seeds = sum(_method(other, winner) == method for other in runs) > 1
+    return f"{method}, seed {run.read().seed}" if has_seeds else method
 
 
 def _rows(
@@ -173,20 +179,17 @@ def _rank_samples(runs: Sequence[RunFolder], winner: RunFolder | None, protocol:
 
 
 def _comparisons(runs: Sequence[RunFolder], winner: RunFolder | None, protocol: str) -> list[Comparison]:
-    """Each trained method against the InfoNCE baseline on test, and CEO with supplements against CEO without."""
-    groups: dict[str, list[RunFolder]] = {}
+    """On test: each trained method against the InfoNCE baseline, and methods with supplements against CEO without."""
+    methods: dict[str, list[RunFolder]] = {}
     for run in _in_order(runs):
         if run.read_evaluation("test", protocol) is not None and run.read().config["optim"]["epochs"] > 0:
-            groups.setdefault(run.read().label, []).append(run)
-    baselines = [label for label, group in groups.items() if group[0].read().config["loss"]["name"] == "info_nce"]
-    if not baselines:
-        return []
-    pairs = [(label, baselines[0]) for label in groups if label != baselines[0]]
-    human = [label for label, group in groups.items() if group[0].read().config["mix"]["human"] == 1.0]
-    human = [label for label in human if label != baselines[0]]
-    mixed = [label for label in groups if label not in human and label != baselines[0]]
-    pairs += [(label, human[0]) for label in mixed if human]
-    return [compare_methods(groups[a], groups[b], split="test", protocol=protocol) for a, b in pairs]
+            methods.setdefault(_method(run, winner), []).append(run)
+    configs = {name: group[0].read().config for name, group in methods.items()}
+    baselines = [name for name, config in configs.items() if config["loss"]["name"] == "info_nce"][:1]
+    plain = [n for n, c in configs.items() if c["loss"]["name"] == "ceo" and c["mix"]["human"] == 1.0][:1]
+    pairs = [(name, baseline) for baseline in baselines for name in methods if name != baseline]
+    pairs += [(name, base) for base in plain for name in methods if name not in (base, *baselines)]
+    return [compare_methods(methods[a], methods[b], split="test", protocol=protocol, labels=(a, b)) for a, b in pairs]
 
 
 def _cases(run: RunFolder, workspace: Workspace, protocol: str) -> list[QueryCase]:
@@ -236,5 +239,7 @@ def _notes(runs: Sequence[RunFolder], winner: RunFolder | None) -> tuple[str, ..
         names = ", ".join(f"{record.label} ({record.test_looks})" for record in looked)
         notes[0] = f"Runs and the sweep were selected on val; test was looked at more than once for: {names}."
     if winner is not None:
-        notes.append(f"The tuned run is trial {winner.read().label.rpartition(' ')[2]} of the sweep.")
+        notes.append(
+            f"The tuned run is {winner.read().label} of the sweep: the best on val, scored on test afterwards."
+        )
     return tuple(notes)

@@ -76,7 +76,8 @@ def _supplement_keys(experiment: Experiment, workspace: Workspace, wanted: set[s
     missing = len(keys - CaptionLedger(workspace.captions(folder)).keys())
     if missing:
         raise DataError(
-            f"{missing} of {len(keys)} supplements of prompt {', '.join(sorted(wanted))} are not written: run caption first"
+            f"{missing} of {len(keys)} supplements of prompt {', '.join(sorted(wanted))} are not written: "
+            "run caption first"
         )
     return keys
 

@@ -36,8 +36,8 @@ def connect(logs: Path) -> None:
     is_cluster = address not in (None, "local")
     if asked and is_cluster and not _answers(asked):
         raise ClusterError(
-            f"Ray at {asked} (RAY_ADDRESS) does not answer: start it with 'ray start --head', mend the address, or unset "
-            "RAY_ADDRESS to run on this machine alone"
+            f"Ray at {asked} (RAY_ADDRESS) does not answer: start it with 'ray start --head', mend the address, or "
+            "unset RAY_ADDRESS to run on this machine alone"
         )
     common = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     environment = build_runtime_env(is_cluster=is_cluster)
@@ -51,8 +51,8 @@ def connect(logs: Path) -> None:
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ClusterError(
-                f"Ray at {address or 'this machine'} cannot be used ({reason[:200]}): start it with 'ray start --head', mend "
-                "RAY_ADDRESS, or unset it to run on this machine alone"
+                f"Ray at {address or 'this machine'} cannot be used ({reason[:200]}): start it with 'ray start "
+                "--head', mend RAY_ADDRESS, or unset it to run on this machine alone"
             ) from error
 
 
@@ -65,7 +65,7 @@ def _running_cluster() -> str | None:
 
 
 def _answers(address: str) -> bool:
-    """Whether something listens at host:port; Ray itself would try for a minute. Other forms of address are Ray's to judge."""
+    """Whether something listens at host:port (Ray would try for a minute); other forms are Ray's to judge."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return True

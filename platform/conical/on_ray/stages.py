@@ -43,7 +43,8 @@ def import_dataset(experiment: Experiment, workspace: Workspace, report: Report 
     for split in SPLITS:
         if not any(record.split == split for record in records):
             raise DataError(
-                f"split {split!r} of dataset {options.name!r} is empty ({len(records)} videos in the others): give it videos"
+                f"split {split!r} of dataset {options.name!r} is empty ({len(records)} videos in the others): "
+                "give it videos"
             )
     manifest = workspace.manifest(options.folder)
     if not manifest.is_file() or manifest_hash(read_manifest(manifest)) != manifest_hash(records):
@@ -95,7 +96,7 @@ def ingest(
 
 
 def prepare(experiment: Experiment, workspace: Workspace, report: Report = no_report) -> None:
-    """All that a training run or a sweep of this experiment reads: frames, and supplements where the mix can take one."""
+    """All that a run or a sweep of this experiment reads: frames, and supplements where the mix can take one."""
     ingest(experiment, workspace, report)
     if set(experiment.mix.sources()) != {HUMAN} or "mix" in experiment.tune.space:
         caption(experiment, workspace, report)

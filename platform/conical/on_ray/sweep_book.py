@@ -126,7 +126,7 @@ class SweepBook:
         number = known.number if known else len(self._trials)
         self._logs[identity.key] = RunLog(
             identity,
-            experiment.replace({"label": f"{experiment.title} / trial {number}"}),
+            experiment.replace({"label": f"trial {number}"}),
             self._tracker,
             parent=self._tracking_id,
             tags={"conical.sweep": self._path.parent.name},

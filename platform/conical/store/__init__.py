@@ -6,7 +6,6 @@ from conical.store.frames import FrameStore
 from conical.store.manifest import manifest_hash, read_manifest, write_manifest
 from conical.store.runs import EvaluationRecord, RunFolder, RunRecord, list_runs
 from conical.store.sweeps import SweepRecord, TrialRecord, read_sweep, write_sweep
-from conical.store.sweeps import SweepRecord, TrialRecord, read_sweep, write_sweep
 from conical.store.workspace import Workspace
 
 __all__ = [
@@ -18,15 +17,11 @@ __all__ = [
     "RunRecord",
     "SweepRecord",
     "TrialRecord",
-    "SweepRecord",
-    "TrialRecord",
     "Workspace",
     "list_runs",
     "manifest_hash",
     "read_manifest",
     "read_sweep",
-    "read_sweep",
     "write_manifest",
-    "write_sweep",
     "write_sweep",
 ]

@@ -142,7 +142,7 @@ class RunFolder:
     def read_curve(self) -> list[dict[str, float]]:
         """One row an epoch, oldest first; empty if none was written."""
         path = self.path / "curve.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []  # type: ignore[no-any-return]
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
     def write_curve(self, rows: list[dict[str, float]]) -> None:
         """Replace the curve."""

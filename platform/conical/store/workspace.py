@@ -39,7 +39,8 @@ class Workspace:
                 pass
         except OSError as error:
             raise StoreError(
-                f"workspace {chosen} cannot be written ({error.strerror}): set {ENVIRONMENT_VARIABLE} to a folder you own"
+                f"workspace {chosen} cannot be written ({error.strerror}): "
+                f"set {ENVIRONMENT_VARIABLE} to a folder you own"
             ) from error
         return cls(chosen)
 
