@@ -37,7 +37,7 @@ def human_caption_for(captions: Sequence[str], sample: int) -> str | None:
     """The human caption that a prompt reads for one sample: number `sample` modulo their count, None if there is none.
 
     The rule knows no split, so train, val and test are treated alike. A text made this way repeats what the caption
-    says; in a gallery it would leak the query, and the `captioned-gallery` protocol refuses it (science.md 4).
+    says; in a gallery it would leak the query, and the `captioned-gallery` protocol refuses it (docs/method.md 4).
 
     >>> human_caption_for(["a dog", "a brown dog"], 3)
     'a brown dog'

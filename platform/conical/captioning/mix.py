@@ -29,7 +29,7 @@ class PromptMix(Options):
         ValueError: a probability is negative or not finite, or they do not sum to 1.
 
     Source:
-        science.md 3; the talk finds A and B to help and C less.
+        docs/method.md 3; the talk finds A and B to help and C less.
     """
 
     human: float = 0.4

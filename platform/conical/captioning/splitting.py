@@ -34,7 +34,7 @@ def split_text(text: str, *, count_tokens: Callable[[str], int], limit: int = DE
         ValueError: `limit` is below 1, or a single character has more tokens than `limit`.
 
     Source:
-        science.md 3 (at sentence, then clause, then word boundaries; 70 CLIP tokens).
+        docs/method.md 3 (at sentence, then clause, then word boundaries; 70 CLIP tokens).
 
     >>> split_text("A dog runs. It jumps, then it rests.", count_tokens=lambda piece: len(piece.split()), limit=4)
     ['A dog runs.', 'It jumps,', 'then it rests.']

@@ -16,7 +16,7 @@ from conical.engine.batches import TrainingSet
 from conical.engine.evaluate import EvaluationSet
 from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
 
-# science: pieces of at most 70 tokens leave room for the start and end marks in CLIP's 77
+# docs/method.md 3: pieces of at most 70 tokens leave room for the start and end marks in CLIP's 77
 MAX_TEXT_TOKENS = 70
 
 

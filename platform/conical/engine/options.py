@@ -52,7 +52,7 @@ class EvaluateOptions(Options):
     """The `[evaluate]` table.
 
     Args:
-        protocol: what query and gallery are made of (`science.md` 4); `raw` is built.
+        protocol: what query and gallery are made of (`docs/method.md` 4); `raw` is built.
         splits: which splits `evaluate` scores; selection itself always uses `val`.
         num_resamples: resamples of the 95 % intervals, >= 100.
         batch_size: clips or texts embedded at once, >= 1.

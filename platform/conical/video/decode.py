@@ -1,7 +1,7 @@
 """Exact frames of a clip.
 
 Frame k is the k-th frame in presentation order. Nothing is ever sought: seeking gives wrong frames, silently, on H.264
-in AVI, on open GOPs and on B-frame MPEG-4 (`science.md` 5).
+in AVI, on open GOPs and on B-frame MPEG-4 (`docs/method.md` 5).
 
     1. probe        count the packets                        -> which indices to take, if each packet shows a frame
     2. decode       all frames in order, convert the sampled -> the count as the decoder has it
