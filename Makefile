@@ -52,7 +52,7 @@ ui: setup
 
 bench: setup
 	$(BIN)/python jobs/bench_ingest.py
-	$(BIN)/python jobs/bench_metrics.py
+	$(BIN)/python jobs/bench_caption.py
 
 docs: setup
 	$(BIN)/python jobs/build_docs.py
