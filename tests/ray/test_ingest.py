@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from shutil import copytree
+from typing import Any
 
 import pytest
-from clip_factory import named_indices, write_clip, write_sound
 
 import conical
-from conical.core.errors import DataError, StoreError
-from conical.core.records import VideoRecord
-from conical.on_ray.ingest import run_ingest
+from clip_factory import named_indices, write_clip, write_sound
+from conical.core.errors import DataError
+from conical.core.records import Failure, VideoRecord
+from conical.on_ray.ingest import Clip, IngestActor, IngestSummary, run_ingest
 from conical.store import FrameStore
 from conical.video import FrameRecipe
 
 pytestmark = pytest.mark.ray
 
-RECIPE = FrameRecipe(size=16, num_frames=4)
+# slow enough to be killed in the middle
+RECIPE = FrameRecipe(size=16, num_frames=4, decoder="decoder_fakes:slow_frames")
+BATCH_SIZE = 2
 BROKEN = {
     "absent": "missing",
     "empty": "empty",
@@ -30,10 +36,11 @@ BROKEN = {
     "late": "truncated",
 }
 NUM_GOOD = 10
+NUM_ALL = NUM_GOOD + len(BROKEN)
 
 
 @pytest.fixture(scope="module")
-def running_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def running_ray() -> Iterator[None]:
     import ray
 
     paths = (Path(conical.__file__).parent.parent, Path(__file__).parent.parent)
@@ -66,28 +73,29 @@ def _records(*names: str, **window: float) -> list[VideoRecord]:
     return [VideoRecord(video_id=name, uri=f"{name}.mp4", split="train", **window) for name in names]
 
 
-def _good(count: int = NUM_GOOD) -> list[VideoRecord]:
-    return _records(*(f"good{number}" for number in range(count)))
-
-
 def _all() -> list[VideoRecord]:
     *broken, late = BROKEN
-    return [*_good(), *_records(*broken), *_records(late, start_seconds=60.0)]
+    good = (f"good{number}" for number in range(NUM_GOOD))
+    return [*_records(*good), *_records(*broken), *_records(late, start_seconds=60.0)]
 
 
 def _store(path: Path, recipe: FrameRecipe = RECIPE) -> FrameStore:
     return FrameStore(path, recipe=asdict(recipe), recipe_hash=recipe.hash)
 
 
-@pytest.mark.usefixtures("running_ray")
-def test_every_video_has_frames_or_a_reason(tmp_path: Path, root: Path) -> None:
-    store = _store(tmp_path)
+def _run(path: Path, root: Path, **arguments: Any) -> tuple[FrameStore, IngestSummary]:
+    store = _store(path)
+    return store, run_ingest(_all(), root=root, recipe=RECIPE, store=store, batch_size=BATCH_SIZE, **arguments)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(running_ray: None, root: Path, tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
+    """The store of a run that nothing disturbed, checked."""
     reports: list[tuple[int, int]] = []
-    summary = run_ingest(
-        _all(), root=root, recipe=RECIPE, store=store, batch_size=3, report=lambda *counts: reports.append(counts)
+    store, summary = _run(
+        tmp_path_factory.mktemp("store"), root, report=lambda done, total: reports.append((done, total))
     )
     assert (summary.ok, summary.failed, summary.skipped) == (NUM_GOOD, len(BROKEN), 0)
-    assert {failure.video_id: failure.kind for failure in store.failures()} == BROKEN
     assert summary.failures_by_kind == {
         "empty": 1,
         "missing": 1,
@@ -95,44 +103,47 @@ def test_every_video_has_frames_or_a_reason(tmp_path: Path, root: Path) -> None:
         "not_a_video": 1,
         "truncated": 2,
     }
-    assert reports[-1] == (16, 16)
-    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
-    assert (tmp_path / "failures.parquet").is_file()
+    assert reports == sorted(reports)
+    assert reports[-1] == (NUM_ALL, NUM_ALL)
+    return store
+
+
+def test_every_video_has_frames_or_a_reason(undisturbed: FrameStore) -> None:
+    assert {failure.video_id: failure.kind for failure in undisturbed.failures()} == BROKEN
+    assert (undisturbed.path / "failures.parquet").is_file()
     for number in range(NUM_GOOD):
-        sampled = store.read(f"good{number}")
+        sampled = undisturbed.read(f"good{number}")
         assert named_indices(sampled.frames) == list(sampled.frame_indices)
         assert sampled.frame_indices[-1] == 11 + number
 
-    # from here on nothing is missing, so Ray is not even asked
-    again = run_ingest(_all(), root=root, recipe=RECIPE, store=store, batch_size=3, connect=_must_not_connect)
-    assert (again.ok, again.failed, again.skipped) == (0, 0, 16)
-    assert again.failures_by_kind == summary.failures_by_kind
+
+def test_a_second_run_does_nothing_and_does_not_ask_for_ray(undisturbed: FrameStore, root: Path) -> None:
+    def must_not_connect() -> None:
+        raise AssertionError("Ray was asked for, though nothing is missing")
+
+    _, summary = _run(undisturbed.path, root, connect=must_not_connect)
+    assert (summary.ok, summary.failed, summary.skipped) == (0, 0, NUM_ALL)
+    assert sum(summary.failures_by_kind.values()) == len(BROKEN)
 
 
-def _must_not_connect() -> None:
-    raise AssertionError("Ray was asked for, though nothing is missing")
-
-
-@pytest.mark.usefixtures("running_ray")
-def test_a_run_that_lost_half_of_its_parts_ends_as_an_undisturbed_one(tmp_path: Path, root: Path) -> None:
-    store = _store(tmp_path)
-    run_ingest(_all(), root=root, recipe=RECIPE, store=store, batch_size=3)
-    undisturbed, names = store.content_hash(), sorted(path.name for path in tmp_path.glob("part-*"))
+def test_a_run_that_lost_half_of_its_parts_ends_as_an_undisturbed_one(
+    undisturbed: FrameStore, root: Path, tmp_path: Path
+) -> None:
+    copytree(undisturbed.path, tmp_path / "store")
+    names = sorted(path.name for path in undisturbed.path.glob("part-*"))
     for name in names[::2]:
-        (tmp_path / name).unlink()
-    half_written = tmp_path / ".part-x.0123.parquet"
+        (tmp_path / "store" / name).unlink()
+    half_written = tmp_path / "store" / ".part-x.0123.parquet"
     half_written.write_bytes(b"PAR1")
     os.utime(half_written, (0, 0))
-    summary = run_ingest(_all(), root=root, recipe=RECIPE, store=store, batch_size=3)
+    store, summary = _run(tmp_path / "store", root)
     assert summary.ok > 0
-    assert store.content_hash() == undisturbed
-    assert sorted(path.name for path in tmp_path.glob("part-*")) == names
+    assert store.content_hash() == undisturbed.content_hash()
+    assert sorted(path.name for path in store.path.glob("part-*")) == names
     assert not half_written.exists()
 
 
-@pytest.mark.usefixtures("running_ray")
-def test_a_killed_actor_costs_nothing_but_time(tmp_path: Path, root: Path) -> None:
-    recipe = FrameRecipe(size=16, num_frames=4, decoder="decoder_fakes:slow_frames")
+def test_a_killed_actor_costs_nothing_but_time(undisturbed: FrameStore, root: Path, tmp_path: Path) -> None:
     victims: list[int] = []
 
     def kill_once(*_: int) -> None:
@@ -140,53 +151,62 @@ def test_a_killed_actor_costs_nothing_but_time(tmp_path: Path, root: Path) -> No
             victims.append(int((root / "actor.pid").read_text()))
             os.kill(victims[0], signal.SIGKILL)
 
-    hashes = []
-    for name, report in (("calm", None), ("killed", kill_once)):
-        store = _store(tmp_path / name, recipe)
-        summary = run_ingest(_all(), root=root, recipe=recipe, store=store, batch_size=2, report=report)
-        assert (summary.ok, summary.failed) == (NUM_GOOD, len(BROKEN))
-        hashes.append(store.content_hash())
+    store, summary = _run(tmp_path, root, report=kill_once)
     assert victims
-    assert hashes[0] == hashes[1]
-
-
-@pytest.mark.usefixtures("running_ray")
-def test_files_that_hang_or_kill_the_decoder_do_not_hurt_their_neighbours(tmp_path: Path) -> None:
-    root = tmp_path / "videos"
-    root.mkdir()
-    names = ("a", "die", "hang", "z")
-    for name in names:
-        write_clip(root / f"{name}.mp4", num_frames=8)
-    recipe = FrameRecipe(size=16, num_frames=4, decoder="decoder_fakes:deadly_frames")
-    store = _store(tmp_path / "store", recipe)
-    summary = run_ingest(_records(*names), root=root, recipe=recipe, store=store, deadline_seconds=1.0)
-    assert summary.failures_by_kind == {"crashed": 1, "too_slow": 1}
-    assert store.video_ids() == {"a", "z"}
+    assert (summary.ok, summary.failed) == (NUM_GOOD, len(BROKEN))
+    assert store.content_hash() == undisturbed.content_hash()
 
 
 @pytest.mark.usefixtures("running_ray")
 def test_a_failure_is_tried_again_when_its_file_has_changed_or_when_asked(tmp_path: Path) -> None:
-    root = tmp_path / "videos"
-    root.mkdir()
-    (root / "a.mp4").write_text("broken")
-    (root / "b.mp4").write_text("broken")
-    records, store = _records("a", "b", "c"), _store(tmp_path / "store")
-    arguments = {"root": root, "recipe": RECIPE, "store": store}
-    assert run_ingest(records, **arguments).failures_by_kind == {"missing": 1, "not_a_video": 2}
-    write_clip(root / "a.mp4", num_frames=8)
-    write_clip(root / "c.mp4", num_frames=8)
-    summary = run_ingest(records, **arguments)
-    assert (summary.ok, summary.failed, summary.skipped) == (2, 0, 1)
-    assert [failure.video_id for failure in store.failures()] == ["b"]
-    summary = run_ingest(records, **arguments, retry_failed=True)
-    assert (summary.ok, summary.failed, summary.skipped) == (0, 1, 2)
+    store = _store(tmp_path / "store")
+    failures = [
+        Failure(video_id=name, uri=f"{name}.mp4", stage="ingest", kind="missing", message="no such file")
+        for name in ("a", "b")
+    ]
+    store.write_failures("earlier", failures)
+    write_clip(tmp_path / "a.mp4", num_frames=8)
+    arguments = {"root": tmp_path, "recipe": RECIPE, "store": store}
+    summary = run_ingest(_records("a", "b"), **arguments)
+    assert (summary.ok, summary.failed, summary.skipped) == (1, 0, 1)
+    assert store.failures() == failures[1:]
+    summary = run_ingest(_records("a", "b"), **arguments, retry_failed=True)
+    assert (summary.ok, summary.failed, summary.skipped) == (0, 1, 1)
+    assert [failure.message for failure in store.failures()] == ["b.mp4: no such file"]
 
 
-@pytest.mark.usefixtures("running_ray")
-def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path, root: Path) -> None:
+def _do_unit(store: FrameStore, recipe: FrameRecipe, *names: str, root: Path) -> dict[str, list[Any]]:
+    """What an actor answers to one unit, without Ray."""
+    clips = [Clip(video_id=name, uri=f"{name}.mp4", start_seconds=0.0, end_seconds=None) for name in names]
+    with closing(IngestActor(root=str(root), recipe=recipe, store=store, deadline_seconds=1.0)) as actor:
+        return actor({"name": ["0"], "clips": [json.dumps([asdict(clip) for clip in clips])]})
+
+
+def test_files_that_hang_or_kill_the_decoder_do_not_hurt_their_neighbours(tmp_path: Path) -> None:
+    names = ("a", "die", "hang", "z")
+    for name in names:
+        write_clip(tmp_path / f"{name}.mp4", num_frames=8)
+    recipe = FrameRecipe(size=16, num_frames=4, decoder="decoder_fakes:deadly_frames")
+    store = _store(tmp_path / "store", recipe)
+    assert _do_unit(store, recipe, *names, root=tmp_path) == {"ok": [2], "failed": [2], "problem": [""]}
+    assert {failure.video_id: failure.kind for failure in store.failures()} == {"die": "crashed", "hang": "too_slow"}
+    assert store.video_ids() == {"a", "z"}
+
+
+def test_a_unit_that_is_repeated_after_its_part_was_written_counts_the_same(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", num_frames=8)
+    store = _store(tmp_path / "store")
+    first = _do_unit(store, RECIPE, "a", "b", root=tmp_path)
+    (part,) = store.path.glob("part-*")
+    os.utime(part, (1, 1))
+    assert _do_unit(store, RECIPE, "a", "b", root=tmp_path) == first == {"ok": [1], "failed": [1], "problem": [""]}
+    assert part.stat().st_mtime == 1
+
+
+def test_a_store_that_cannot_be_written_is_told_to_the_driver(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"file/store/card.json cannot be written .*: free space or mend its folder"):
-        run_ingest(_good(2), root=root, recipe=RECIPE, store=_store(tmp_path / "file" / "store"))
+    answer = _do_unit(_store(tmp_path / "file" / "store"), RECIPE, "a", root=tmp_path)
+    assert answer["problem"][0].startswith(f"{tmp_path}/file/store/card.json cannot be written")
 
 
 def test_an_address_outside_the_root_stops_the_job_before_it_starts(tmp_path: Path, root: Path) -> None:
@@ -197,4 +217,4 @@ def test_an_address_outside_the_root_stops_the_job_before_it_starts(tmp_path: Pa
 
 def test_a_batch_size_of_zero_is_refused(tmp_path: Path, root: Path) -> None:
     with pytest.raises(ValueError, match="batch_size must be >= 1, got 0"):
-        run_ingest(_good(), root=root, recipe=RECIPE, store=_store(tmp_path), batch_size=0)
+        run_ingest(_all(), root=root, recipe=RECIPE, store=_store(tmp_path), batch_size=0)

@@ -224,6 +224,10 @@ class IngestActor:
             return {"ok": [0], "failed": [0], "problem": [str(error)]}
         return {"ok": [num_ok], "failed": [num_failed], "problem": [""]}
 
+    def close(self) -> None:
+        """End the decoding process; without this it ends with the actor's own."""
+        self._process.close()
+
     def _do_unit(self, name: str, clips: Sequence[Clip]) -> tuple[int, int]:
         # Ray repeats a unit whose actor died, maybe after its part was written
         written = self._store.video_ids()
