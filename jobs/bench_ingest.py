@@ -1,4 +1,4 @@
-"""Videos/s of the ingest against a plain process pool and the bare decoder: `make bench` or `python jobs/bench_ingest.py`."""
+"""Videos/s of the ingest against a plain process pool and the bare decoder: `python jobs/bench_ingest.py`."""
 
 import json
 import sys

@@ -42,7 +42,7 @@ def write_result(name: str, result: dict[str, Any], folder: Path) -> Path:
 
 
 def bench_ingest(folder: Path, *, num_clips: int = 300) -> dict[str, Any]:
-    """Videos/s of the Ray Data ingest, of a plain process pool that decodes and writes nothing, and of the bare decoder.
+    """Videos/s of the Ray Data ingest, of a plain process pool that writes nothing, and of the bare decoder.
 
     Args:
         folder: for videos and stores; should be empty.
@@ -55,9 +55,8 @@ def bench_ingest(folder: Path, *, num_clips: int = 300) -> dict[str, Any]:
     from conical.on_ray.stages import dataset_root, import_dataset
     from conical.store import FrameStore, Workspace
 
-    experiment = load_experiment(
-        None, [f"dataset.scenes.train={num_clips}", "dataset.scenes.val=1", "dataset.scenes.test=1"]
-    )
+    sizes = [f"dataset.scenes.train={num_clips}", "dataset.scenes.val=1", "dataset.scenes.test=1"]
+    experiment = load_experiment(None, sizes)
     workspace = Workspace.open(folder)
     records = import_dataset(experiment, workspace)
     paths = [dataset_root(experiment, workspace) / record.uri for record in records]
