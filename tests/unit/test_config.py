@@ -1,0 +1,254 @@
+"""One experiment as one value: what is taken, what is refused and in which words."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from conical.config import Experiment, load_experiment, parse_experiment
+from conical.core.errors import ConfigError
+
+
+def from_sets(*overrides: str) -> Experiment:
+    return load_experiment(None, overrides)
+
+
+def parse(**tables: object) -> Experiment:
+    return parse_experiment(tables, origin="x.toml")
+
+
+def test_no_file_is_the_offline_demo() -> None:
+    assert load_experiment(None) == Experiment()
+    assert (Experiment().dataset.name, Experiment().model.name, Experiment().frames.size) == ("scenes", "tiny-clip", 64)
+
+
+def test_a_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(
+        "name = 'x'\n[loss]\ntau_tv = 7\n[mix]\nhuman = 1.0\nA = 0\nB = 0\n"
+        "[tune.space]\n'loss.tau_tv' = {uniform = [1, 9]}\n"
+    )
+    read = load_experiment(path)
+    assert (read.name, read.loss.tau_tv, read.loss.tau_ta) == ("x", 7.0, Experiment().loss.tau_ta)
+    assert read.mix.weights() == {"human": 1.0, "A": 0.0, "B": 0.0, "C": 0.0}
+    assert read.tune.space == {"loss.tau_tv": {"uniform": [1, 9]}}
+    assert read.optim == Experiment().optim
+
+
+def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("seed = 3\n[loss]\ntau_tv = 7\n")
+    read = load_experiment(path, ["loss.tau_tv=8"])
+    assert (read.seed, read.loss.tau_tv) == (3, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("loss.tau_tv=40", "loss.tau_tv", 40.0),
+        ("loss.tau_tv = 40.5", "loss.tau_tv", 40.5),
+        ("optim.learning_rate=1e-4", "optim.learning_rate", 1e-4),
+        ("loss.symmetric=true", "loss.symmetric", True),
+        ("name=plain-word", "name", "plain-word"),
+        ('name="quoted"', "name", "quoted"),
+        ("label=two words = fine", "label", "two words = fine"),
+        ('captions.prompts=["B", "A"]', "captions.prompts", ("B", "A")),
+        ("mix={human = 1.0, A = 0.0, B = 0.0}", "mix.human", 1.0),
+        ("tune.space={seed = {choice = [0, 1]}}", "tune.space", {"seed": {"choice": [0, 1]}}),
+        ("tracking.tags={team = 'a'}", "tracking.tags", {"team": "a"}),
+        ("captions.model=org/model", "captions.model", "org/model"),
+    ],
+)
+def test_set_takes_numbers_words_lists_and_inline_tables(override: str, path: str, value: object) -> None:
+    found: object = from_sets(override)
+    for part in path.split("."):
+        found = getattr(found, part)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("override", ["loss.tau_tv", "=3", " = 3"])
+def test_a_set_without_key_and_value_is_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match=f"--set takes KEY=VALUE, got {override!r}: for example --set loss.tau_tv=40"):
+        from_sets(override)
+
+
+def test_a_set_below_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'seed.x' cannot be set: 'seed' is a value, not a table"):
+        from_sets("seed=1", "seed.x=2")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        # unknown keys, with the nearest one
+        ("loss.tau_tvv=40", r"unknown key 'loss.tau_tvv': allowed in \[loss\] are name, .*Did you mean 'tau_tv'\?"),
+        ("sed=1", r"unknown key 'sed': allowed are name, label, seed.*Did you mean 'seed'\?"),
+        ("captions.generation.max_tokens=3", r"unknown key 'captions.generation.max_tokens'.*max_new_tokens"),
+        ("qqq.rrr=1", "unknown key 'qqq': allowed are name"),
+        # wrong types
+        ("loss.tau_tv=fast", "loss.tau_tv must be a valid number, got 'fast'"),
+        ("loss.symmetric=1", "loss.symmetric must be a valid boolean, got 1"),
+        ("seed=1.5", "seed must be a valid integer.*got 1.5"),
+        ("seed=true", "seed must be a valid integer, got True"),
+        ("name=3", "name must be a valid string, got 3"),
+        ("loss=3", "loss must be an object, got 3"),
+        ("captions.prompts=A", "captions.prompts must be a valid array, got 'A'"),
+        ("tune.space={seed = 3}", "tune.space.seed must be an object, got 3"),
+        # impossible values, each with its whole path
+        ("seed=-1", "seed must be >= 0, got -1"),
+        ("name=a/b", "name must be letters, digits, '-', '_' or '.', got 'a/b'"),
+        ("loss.tau_tv=400", r"loss.tau_tv must be in \[1, 100\], got 400"),
+        ("loss.name=ce", r"loss.name must be one of ceo, info_nce; got 'ce'.*Did you mean 'ceo'\?"),
+        ("optim.batch_size=1", "optim.batch_size must be >= 2"),
+        ("optim.batch_size=51", "optim.batch_size must be a multiple of ray.num_workers = 2, got 51"),
+        ("optim.epochs=-1", "optim.epochs must be >= 0, got -1"),
+        ("frames.size=32", "frames.size must be 64, the side of tiny-clip's images, got 32"),
+        ("dataset.scenes.train=0", "dataset.scenes.train must be >= 1, got 0"),
+        ("dataset.name=msrvtt", "dataset.root must be given for 'msrvtt'|dataset: root must be given"),
+        ("mix.human=0.9", "the probabilities of mix must sum to 1, got 1.5"),
+        ("evaluate.protocol=raww", r"evaluate.protocol must be one of raw; got 'raww'.*Did you mean 'raw'\?"),
+        ("model.name=RN50", "model.weights must be given for 'RN50'"),
+        ("tune.num_trials=0", "tune.num_trials must be >= 1, got 0"),
+        ("tune.max_concurrent=0", "tune.max_concurrent must be >= 1, got 0"),
+        ("tune.scheduler=bands", "tune.scheduler must be one of asha, none; got 'bands'"),
+        ("tune.grace_epochs=0", "tune.grace_epochs must be >= 1, got 0"),
+        ("tune.reduction_factor=1", "tune.reduction_factor must be >= 2, got 1"),
+        ("ray.num_workers=0", "ray.num_workers must be >= 1, got 0"),
+        ("ray.cpus_per_worker=0", "ray.cpus_per_worker must be > 0, got 0"),
+        ("ray.max_failures=-1", "ray.max_failures must be >= 0, got -1"),
+        ("ray.num_captioners=0", "ray.num_captioners must be >= 1, got 0"),
+        ("ray.decode_deadline_seconds=0", "ray.decode_deadline_seconds must be > 0, got 0"),
+        ("tracking.uri=./mlruns", r"tracking.uri must be an http\(s\) or database address, got './mlruns'"),
+        # selection sees val only
+        (
+            "tune.metric=test/raw/t2v/R1",
+            "tune.metric must be of the val split, got 'test/raw/t2v/R1': test is scored once",
+        ),
+        ("tune.metric=train/raw/t2v/R1", "tune.metric must be of the val split"),
+        ("tune.metric=val/raw.dsl/t2v/R1", "tune.metric must not be rescored, got 'val/raw.dsl/t2v/R1'"),
+        ("tune.metric=val/raw/t2v/R@1", "metric must not hold '@'"),
+        ("tune.metric=R1", "a metric name must have the form split/protocol/direction/metric, got 'R1'"),
+    ],
+)
+def test_each_mistake_is_one_line_that_names_path_value_and_what_is_allowed(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        from_sets(override)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("the settings: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "draw", "message"),
+    [
+        ("loss.tau_tv", {"normal": [0, 1]}, "space.loss.tau_tv must be one of uniform, log_uniform, choice, simplex"),
+        ("loss.tau_tv", {"uniform": [1, 2], "choice": [1, 2]}, "space.loss.tau_tv must be one of"),
+        ("loss.tau_tv", {}, "space.loss.tau_tv must be one of"),
+        ("loss.tau_tv", {"uniform": [2, 1]}, "space.loss.tau_tv.uniform must hold two numbers, low < high, got"),
+        ("loss.tau_tv", {"uniform": [1]}, "space.loss.tau_tv.uniform must hold two numbers"),
+        ("loss.tau_tv", {"uniform": ["a", "b"]}, "space.loss.tau_tv.uniform must hold two numbers"),
+        ("loss.tau_tv", {"log_uniform": [0, 1]}, "space.loss.tau_tv.log_uniform must hold two numbers, 0 < low < high"),
+        ("loss.tau_tv", {"choice": [1]}, "space.loss.tau_tv.choice must hold at least two values"),
+        ("mix", {"simplex": ["human"]}, "space.mix.simplex must hold at least two names of text sources"),
+        ("mix", {"uniform": [0, 1]}, "space.mix: `simplex` belongs to `mix` and `mix` to `simplex`"),
+        ("loss.tau_tv", {"simplex": ["human", "A"]}, "space.loss.tau_tv: `simplex` belongs to `mix`"),
+        ("loss.tau_tx", {"uniform": [1, 2]}, r"tune.space.loss.tau_tx is not a setting. Did you mean 'loss.tau_tv'\?"),
+    ],
+)
+def test_a_draw_that_cannot_be_is_refused(key: str, draw: dict[str, list[object]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(tune={"space": {key: draw}})
+
+
+def test_every_kind_of_draw_is_taken() -> None:
+    space = {
+        "loss.tau_tv": {"log_uniform": [1.0, 100.0]},
+        "loss.tau_va": {"uniform": [1, 100]},
+        "loss.denominator": {"choice": ["all", "negatives"]},
+        "mix": {"simplex": ["human", "B"]},
+    }
+    assert parse(tune={"space": space}).tune.space == space
+
+
+def test_several_faults_are_all_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(loss={"tau_tvv": 1.0}, seed="x")
+    assert "loss.tau_tvv" in str(caught.value)
+    assert "seed must be" in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"gone.toml cannot be read \(No such file or directory\): give the path of a TOML"
+    ):
+        load_experiment(tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize("content", [b"[loss\n", b"seed = \n", b"\xff\xfe\x00"])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"a.toml is not TOML: "):
+        load_experiment(tmp_path / "a.toml")
+
+
+def test_a_fault_in_a_file_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("[loss]\ntau_tv = 0\n")
+    with pytest.raises(ConfigError, match=r"a.toml: loss.tau_tv must be in \[1, 100\], got 0"):
+        load_experiment(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        [
+            "captions.prompts=['B']",
+            "captions.custom_prompts={Z = 'Say {caption}.'}",
+            "mix={human=0.5, A=0, B=0.25, extra={Z=0.25}}",
+        ],
+        ["captions.model=org/model", "tracking.tags={a = 'b'}", "label=x", "tune.space={seed = {choice = [0, 1]}}"],
+    ],
+)
+def test_an_experiment_written_as_toml_is_read_as_the_same_one(tmp_path: Path, overrides: list[str]) -> None:
+    experiment = from_sets(*overrides)
+    (tmp_path / "a.toml").write_text(experiment.to_toml(), encoding="utf-8")
+    assert load_experiment(tmp_path / "a.toml") == experiment
+    written = tomllib.loads(experiment.to_toml())
+    assert written.keys() == {item.name for item in dataclasses.fields(Experiment)}, "a complete file"
+
+
+def test_replace_sets_dotted_names_and_checks_them() -> None:
+    changed = Experiment().replace({"loss.tau_tv": 7.0, "mix.human": 1.0, "mix.A": 0.0, "mix.B": 0.0, "seed": 4})
+    assert (changed.loss.tau_tv, changed.mix.human, changed.seed) == (7.0, 1.0, 4)
+    assert changed.optim == Experiment().optim
+    with pytest.raises(ConfigError, match=r"the changed settings: loss.tau_tv must be in \[1, 100\], got 700"):
+        Experiment().replace({"loss.tau_tv": 700.0})
+    with pytest.raises(ConfigError, match=r"unknown key 'loss.tau'"):
+        Experiment().replace({"loss.tau": 7.0})
+
+
+def test_params_are_flat_text_under_the_names_of_set() -> None:
+    params = from_sets("loss.tau_tv=7", "tracking.tags={team = 'a'}").params()
+    assert all(isinstance(value, str) for value in params.values())
+    assert params["loss.tau_tv"] == "7.0"
+    assert params["dataset.scenes.train"] == "400"
+    assert params["captions.generation.max_new_tokens"] == str(Experiment().captions.generation.max_new_tokens)
+    assert params["tracking.tags.team"] == "a"
+    assert params["tune.space.loss.tau_tv.log_uniform"] == "[1.0, 100.0]"
+
+
+def test_a_changed_setting_never_runs_under_anothers_name() -> None:
+    titles = {
+        from_sets(*overrides).title
+        for overrides in ([], ["loss.name=info_nce"], ["mix={human=1.0, A=0, B=0}"], ["optim.epochs=0"], ["label=mine"])
+    }
+    assert titles == {
+        "CEO, 0.4 human + 0.4 A + 0.2 B",
+        "InfoNCE, 0.4 human + 0.4 A + 0.2 B",
+        "CEO, 1 human",
+        "tiny-clip as loaded",
+        "mine",
+    }
