@@ -83,14 +83,13 @@ def ingest(
         recipe=dataclasses.asdict(recipe),
         recipe_hash=recipe.hash,
     )
-    if not {record.video_id for record in records} <= store.done():
-        connect(workspace.logs)
     return run_ingest(
         records,
         root=dataset_root(experiment, workspace),
         recipe=recipe,
         store=store,
         deadline_seconds=experiment.ray.decode_deadline_seconds,
+        connect=partial(connect, workspace.logs),
         report=lambda done, total: report(Progress(stage=stage, done=done, total=total, unit="videos")),
     )
 
