@@ -48,11 +48,12 @@ class MlflowTracker:
         _quieten()
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError  # MLflow lets those of a damaged database through
 
         try:
             client = MlflowClient(tracking_uri=self.uri)
             client.search_experiments(max_results=1)
-        except (MlflowException, OSError) as error:
+        except (MlflowException, OSError, SQLAlchemyError) as error:
             raise ClusterError(
                 f"MLflow at {self.uri} does not answer ({str(error).splitlines()[0][:200]}): start the server or mend "
                 "tracking.uri"
