@@ -63,11 +63,20 @@ class SweepRecord:
 
 
 def read_sweep(path: Path) -> SweepRecord | None:
-    """A stored sweep, or None if there is none."""
+    """A stored sweep, or None if there is none.
+
+    Raises:
+        StoreError: it is not readable.
+    """
     if not path.is_file():
         return None
-    data = json.loads(path.read_text(encoding="utf-8"))
-    return SweepRecord(**{**data, "trials": tuple(TrialRecord(**trial) for trial in data["trials"])})
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return SweepRecord(**{**data, "trials": tuple(TrialRecord(**trial) for trial in data["trials"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"sweep record {path} cannot be read ({error}): delete its folder and tune again, finished runs are kept"
+        ) from error
 
 
 def write_sweep(path: Path, record: SweepRecord) -> None:

@@ -1,0 +1,264 @@
+"""Runs, sweeps and the workspace on disk: whole or absent, and one line where they cannot be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conical.core.errors import StoreError
+from conical.store import (
+    EvaluationRecord,
+    RunFolder,
+    RunRecord,
+    SweepRecord,
+    TrialRecord,
+    Workspace,
+    list_runs,
+    read_sweep,
+    write_sweep,
+)
+
+
+def run_record(**changes: object) -> RunRecord:
+    fields = {
+        "key": "abc",
+        "label": "CEO, 1 human",
+        "status": "running",
+        "seed": 3,
+        "tracking_id": "t1",
+        "config": {"loss": {"tau_tv": 50.0}},
+        "data_hashes": {"frames": "f"},
+        "environment": {"torch": "2"},
+    }
+    return RunRecord(**{**fields, **changes})
+
+
+def evaluation(split: str = "test") -> EvaluationRecord:
+    return EvaluationRecord(
+        split=split,
+        protocol="raw",
+        metrics={"t2v/R1": {"value": 50.0, "low": 0.0, "high": 100.0}},
+        num_queries=2,
+        num_gallery=2,
+        has_ties=False,
+        ranks_t2v=np.array([1.0, 2.5]),
+        ranks_v2t=np.array([1.0, 2.0]),
+        similarity=np.array([[0.5, -0.25], [0.125, 0.0]], np.float32),
+        video_ids=("v0", "v1"),
+        texts=("ein Hund läuft", "a cat"),
+        text_video=np.array([0, 1]),
+    )
+
+
+def trial(number: int, value: float | None, status: str = "finished") -> TrialRecord:
+    return TrialRecord(
+        number=number, run_key=f"k{number}", settings={"seed": 1.0}, value=value, status=status, epochs=2
+    )
+
+
+def sweep(*trials: TrialRecord, is_finished: bool = True) -> SweepRecord:
+    return SweepRecord(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=is_finished, trials=trials)
+
+
+# ---- runs
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "runs" / "abc")
+    assert not folder.exists
+    record = run_record(best_epoch=2, val_value=12.5, seconds=3.0, test_looks=1)
+    folder.write(record)
+    assert folder.exists
+    assert folder.read() == record
+    folder.write(dataclasses.replace(record, status="finished"))
+    assert folder.read().status == "finished"
+    assert [path.name for path in folder.path.iterdir()] == ["run.json"], "no temporary file stays"
+
+
+@pytest.mark.parametrize(
+    ("status", "has_encoder", "is_finished"),
+    [
+        ("finished", True, True),
+        ("stopped", True, True),
+        ("running", True, False),
+        ("failed", True, False),
+        ("finished", False, False),
+    ],
+)
+def test_a_run_is_finished_when_it_ended_well_and_its_encoder_is_there(
+    tmp_path: Path, status: str, has_encoder: bool, is_finished: bool
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write(run_record(status=status))
+    if has_encoder:
+        folder.encoder.touch()
+    assert folder.is_finished is is_finished
+
+
+def test_an_unknown_status_is_our_own_mistake() -> None:
+    with pytest.raises(AssertionError, match="paused"):
+        run_record(status="paused")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"key": "x"}', '{"unknown": 1}', "\x00"])
+def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(
+        StoreError, match=r"run record .*run.json cannot be read \(.*\): delete the folder and run again"
+    ):
+        RunFolder(tmp_path).read()
+
+
+def test_an_absent_record_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"run record .*run.json cannot be read"):
+        RunFolder(tmp_path / "gone").read()
+
+
+def test_a_curve_grows_by_replacement(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.read_curve() == []
+    rows = [{"epoch": 0.0, "val/raw/t2v/R1": 1.0}, {"epoch": 1.0, "val/raw/t2v/R1": 2.0}]
+    folder.write_curve(rows[:1])
+    folder.write_curve(rows)
+    assert folder.read_curve() == rows
+
+
+def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
+    folder, written = RunFolder(tmp_path), evaluation()
+    assert folder.read_evaluation("test", "raw") is None
+    folder.write_evaluation(written)
+    read = folder.read_evaluation("test", "raw")
+    assert read is not None
+    for item in dataclasses.fields(EvaluationRecord):
+        expected, found = getattr(written, item.name), getattr(read, item.name)
+        if isinstance(expected, np.ndarray):
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == expected.dtype
+        else:
+            assert found == expected, item.name
+    assert folder.read_evaluation("val", "raw") is None
+    assert "similarity" not in repr(read)
+
+
+def test_arrays_without_their_json_are_no_evaluation(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_evaluation(evaluation())
+    # the JSON is written last: a process that was killed before it leaves the arrays alone
+    folder.evaluation_path("test", "raw").unlink()
+    assert folder.evaluation_path("test", "raw").with_suffix(".npz").is_file()
+    assert folder.read_evaluation("test", "raw") is None
+
+
+def test_a_write_that_fails_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write(run_record())
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        folder.write(run_record(status="finished"))
+    assert folder.read().status == "running"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_runs_are_listed_by_key_and_only_with_a_record(tmp_path: Path) -> None:
+    for key in ("b", "a"):
+        RunFolder(tmp_path / "runs" / key).write(run_record(key=key))
+    (tmp_path / "runs" / "c").mkdir()
+    assert [run.path.name for run in list_runs(tmp_path)] == ["a", "b"]
+    assert list_runs(tmp_path / "gone") == []
+
+
+# ---- sweeps
+
+
+def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "sweeps" / "s" / "sweep.json"
+    assert read_sweep(path) is None
+    record = sweep(trial(0, 4.0), trial(1, None, "failed"), is_finished=False)
+    write_sweep(path, record)
+    assert read_sweep(path) == record
+    assert json.loads(path.read_text())["trials"][0]["value"] == 4.0
+
+
+def test_the_highest_value_wins_and_of_equals_the_first() -> None:
+    assert sweep(trial(0, 4.0), trial(1, 9.0), trial(2, 9.0, "stopped")).best.number == 1
+    assert sweep(trial(0, 4.0), trial(1, 9.0, "stopped")).best.number == 1
+
+
+def test_a_trial_without_an_encoder_does_not_win() -> None:
+    assert sweep(trial(0, 4.0), trial(1, 9.0, "failed"), trial(2, 9.0, "running"), trial(3, None)).best.number == 0
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"key": "x"}', '{"trials": 3}'])
+def test_a_damaged_sweep_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(
+        StoreError, match=r"sweep record .*sweep.json cannot be read \(.*\): delete its folder and tune"
+    ):
+        read_sweep(tmp_path / "sweep.json")
+
+
+def test_a_sweep_without_a_value_is_named() -> None:
+    with pytest.raises(StoreError, match=r"no trial of sweep s has a value: see logs/ray.log"):
+        assert sweep(trial(0, None), trial(1, 9.0, "failed")).best
+
+
+# ---- workspace
+
+
+def test_the_workspace_is_the_folder_given_else_the_variable_else_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CONICAL_WORKSPACE", raising=False)
+    assert Workspace.open().root == tmp_path / "workspace"
+    monkeypatch.setenv("CONICAL_WORKSPACE", str(tmp_path / "set"))
+    assert Workspace.open().root == tmp_path / "set"
+    assert Workspace.open(tmp_path / "given").root == tmp_path / "given"
+    monkeypatch.setenv("CONICAL_WORKSPACE", "relative")
+    assert Workspace.open().root == tmp_path / "relative"
+    assert list((tmp_path / "given").iterdir()) == [], "the trial file is gone"
+
+
+def test_inside_the_upload_of_a_ray_job_the_default_outlives_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = tmp_path / "_ray_pkg_0123" / "deeper"
+    upload.mkdir(parents=True)
+    monkeypatch.chdir(upload)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("CONICAL_WORKSPACE", raising=False)
+    assert Workspace.open().root == tmp_path / "home" / "conical-workspace"
+
+
+@pytest.mark.parametrize("path", ["file", "file/below"])
+def test_a_workspace_that_cannot_be_written_is_one_line(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        StoreError, match=r"workspace .*file.* cannot be written \(.*\): set CONICAL_WORKSPACE to a folder"
+    ):
+        Workspace.open(tmp_path / path)
+
+
+def test_everything_lies_inside_the_workspace(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    paths = [
+        workspace.manifest("scenes"),
+        workspace.frames("scenes", "r"),
+        workspace.captions("scenes"),
+        workspace.experiment("demo"),
+        workspace.cache,
+        workspace.logs,
+        workspace.artifacts,
+        Path(workspace.tracking_uri.removeprefix("sqlite:///")),
+    ]
+    assert len(set(paths)) == len(paths)
+    assert all(path.is_relative_to(tmp_path) for path in paths)
