@@ -16,11 +16,13 @@ class DatasetOptions(Options):
     Args:
         name: a card of `conical.datasets.DATASETS`.
         root: folder with the user's files; "" for `scenes`, which is generated into the workspace.
+        reader: further arguments of the dataset's reader, such as `{file = "clips.csv"}` for `manifest`.
         scenes: size and seed of the generated dataset; read by `scenes` only.
     """
 
     name: str = "scenes"
     root: str = ""
+    reader: dict[str, str] = field(default_factory=dict)
     scenes: ScenesOptions = field(default_factory=ScenesOptions)
 
     def __post_init__(self) -> None:
@@ -35,4 +37,5 @@ class DatasetOptions(Options):
         """Name of the dataset's folder in a workspace; other sizes or seeds of `scenes` live beside the default one."""
         if self.name == "scenes":
             return "scenes" if self.scenes == ScenesOptions() else f"scenes-{stable_hash(self.scenes, length=8)}"
-        return f"{self.name}-{stable_hash(self.root, length=8)}"
+        # "package.module:Name" is a name too, and a colon has no place in a folder's
+        return f"{self.name.replace(':', '.')}-{stable_hash([self.root, self.reader], length=8)}"

@@ -39,7 +39,7 @@ def import_dataset(experiment: Experiment, workspace: Workspace, report: Report 
                 Progress(stage="scenes", done=done, total=total, unit="videos", note="generated")
             ),
         )
-    records = datasets.load(options.name, root)
+    records = datasets.load(options.name, root, **options.reader)
     for split in SPLITS:
         if not any(record.split == split for record in records):
             raise DataError(

@@ -47,13 +47,14 @@ def train(
     identity = identify(experiment, workspace)
     if identity.folder.is_finished:
         return identity.folder
-    _check_fit(experiment, identity.source)
+    check_fit(experiment, identity.source, world_size=experiment.ray.num_workers)
+    if experiment.optim.epochs > 0:
+        connect(workspace.logs)  # before the run is written anywhere: a cluster that is away leaves nothing behind
     log = RunLog(identity, experiment, tracker)
     try:
         if experiment.optim.epochs == 0:
             _store_as_loaded(experiment, identity.folder)
         else:
-            connect(workspace.logs)
             _fit(experiment, identity, log, storage=workspace.experiment(experiment.name) / "ray", report=report)
     except KeyboardInterrupt:
         log.end("running")
@@ -65,8 +66,17 @@ def train(
     return identity.folder
 
 
-def _check_fit(experiment: Experiment, source: DataSource) -> None:
-    """Refuse a batch that does not fit the data here, in one line, rather than in a worker's traceback."""
+def check_fit(experiment: Experiment, source: DataSource, *, world_size: int) -> None:
+    """Refuse a batch that does not fit the data here, in one line, rather than in a worker's traceback.
+
+    Args:
+        experiment: its settings.
+        source: its data.
+        world_size: number of ranks.
+
+    Raises:
+        UserError: the batch is larger than an epoch, or a video has no text of the mix.
+    """
     from conical.engine.batches import BatchPlan
     from conical.engine.data import load_training_set
 
@@ -77,7 +87,7 @@ def _check_fit(experiment: Experiment, source: DataSource) -> None:
         augment=experiment.augment,
         batch_size=experiment.optim.batch_size,
         rows_per_video=experiment.optim.rows_per_video,
-        world_size=experiment.ray.num_workers,
+        world_size=world_size,
     )
 
 

@@ -12,7 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from conical.captioning.mix import HUMAN
 from conical.config import Experiment, parse_experiment
+from conical.core.errors import ConfigError
 from conical.core.hashing import stable_hash
 from conical.engine.loop import EpochReport
 from conical.on_ray.progress import Report, no_report
@@ -21,6 +23,7 @@ from conical.on_ray.run_loop import epoch_row, run_epochs
 from conical.on_ray.search_space import starting_point, to_ray_space, to_settings
 from conical.on_ray.session import connect
 from conical.on_ray.sweep_book import SweepBook
+from conical.on_ray.train import check_fit
 from conical.store import SweepRecord, Workspace, read_sweep
 from conical.tracking import MlflowTracker
 
@@ -50,9 +53,11 @@ def tune(
         UserError: data are missing or do not fit the settings.
         StoreError: no trial reported a value.
     """
+    _check_space(experiment)
     path = sweep_path(experiment, workspace)
     known = read_sweep(path)
     if known is None or not known.is_finished:
+        check_fit(experiment, data_source(experiment, workspace), world_size=1)
         connect(workspace.logs)
         with SweepBook(experiment, workspace, tracker, path=path, known=known, report=report):
             _build_tuner(experiment, workspace, path.parent).fit()
@@ -60,6 +65,17 @@ def tune(
         known = read_sweep(path)
     assert known is not None
     return known
+
+
+def _check_space(experiment: Experiment) -> None:
+    """Refuse a mix of prompts that are not captioned, before the first trial does."""
+    searched = set(experiment.tune.space.get("mix", {}).get("simplex", ()))
+    unknown = sorted(searched - {HUMAN, *experiment.captions.prompts})
+    if unknown:
+        raise ConfigError(
+            f"tune.space.mix searches prompt {', '.join(unknown)}, but captions.prompts is "
+            f"{', '.join(experiment.captions.prompts)}: name the same prompts in both"
+        )
 
 
 def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> Any:
