@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Ray-distributed experiments on video-text retrieval. Every command defaults to the offline demo.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -38,7 +37,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when some
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Entry point: a user's mistake is one line and exit code 2, an interruption 130."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     is_debug = "--debug" in words or "CONICAL_DEBUG" in os.environ
     try:
         sys.exit(app(args=words, standalone_mode=False) or 0)
@@ -51,10 +50,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
             traceback.print_exc()
         _fail(str(error), 2 if isinstance(error, UserError) else 1)
     except Exception as error:
-        # typer's own complaints about arguments know how to show themselves
-        if hasattr(error, "show"):
-            error.show()
-            sys.exit(2)
+        # typer's own complaints about arguments
+        if hasattr(error, "format_message"):
+            _fail(f"{error.format_message().rstrip('.')}: see 'conical --help'", 2)
         if isinstance(error, ValueError) and not is_debug:
             _fail(str(error), 2)
         raise

@@ -24,9 +24,13 @@ def find_run(workspace: Workspace, experiment: str, name: str) -> RunFolder:
         DataError: none or several fit.
     """
     runs = list_runs(workspace.experiment(experiment))
+    if not runs:
+        raise DataError(
+            f"run {name!r} is not in {workspace.root}: experiment {experiment!r} has no run yet, train first"
+        )
     found = [run for run in runs if run.path.name.startswith(name) or run.read().tracking_id == name]
     if len(found) != 1:
-        known = ", ".join(f"{run.path.name[:8]} ({run.read().label})" for run in runs) or "none yet"
+        known = ", ".join(f"{run.path.name[:8]} ({run.read().label})" for run in runs)
         what = "fits no run" if not found else f"fits {len(found)} runs"
         raise DataError(f"run {name!r} {what} of experiment {experiment!r}: choose one of {known}")
     return found[0]

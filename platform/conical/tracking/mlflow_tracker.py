@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +52,9 @@ class MlflowTracker:
         from sqlalchemy.exc import SQLAlchemyError  # MLflow lets those of a damaged database through
 
         try:
-            client = MlflowClient(tracking_uri=self.uri)
-            client.search_experiments(max_results=1)
+            with _impatient():
+                client = MlflowClient(tracking_uri=self.uri)
+                client.search_experiments(max_results=1)
         except (MlflowException, OSError, SQLAlchemyError) as error:
             raise ClusterError(
                 f"MLflow at {self.uri} does not answer ({str(error).splitlines()[0][:200]}): start the server or mend "
@@ -171,6 +173,19 @@ def serve_ui(uri: str, artifacts: Path, *, port: int) -> int:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
         return 0
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """MLflow tries a server for minutes: right for a hiccup midway, wrong for a mistyped address."""
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    is_ours = name not in os.environ
+    os.environ.setdefault(name, "0")
+    try:
+        yield
+    finally:
+        if is_ours:
+            del os.environ[name]
 
 
 def _quieten() -> None:
