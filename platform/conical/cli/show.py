@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from conical.on_ray.reporting import result_row
 from conical.reports import (
-    MetricValue,
     ReportData,
     ReportPaths,
-    RunRow,
     group_rows,
     results_grid,
     rich_table,
@@ -27,23 +26,7 @@ _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[bold red]
 
 def print_evaluations(console: Console, record: RunRecord, evaluations: Sequence[EvaluationRecord]) -> None:
     """One table a split."""
-    rows = [
-        RunRow(
-            label=record.label,
-            run_id=record.tracking_id,
-            protocol=scored.protocol,
-            split=scored.split,
-            metrics={
-                name: MetricValue(found["value"], found["low"], found["high"])
-                for name, found in scored.metrics.items()
-                if not name.startswith("v2t_any/")
-            },
-            num_queries=scored.num_queries,
-            num_gallery=scored.num_gallery,
-            has_ties=scored.has_ties,
-        )
-        for scored in evaluations
-    ]
+    rows = [result_row(record, scored, record.label) for scored in evaluations]
     for group in group_rows(rows):
         console.print(rich_table(results_grid(group)))
 

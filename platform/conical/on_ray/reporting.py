@@ -28,7 +28,7 @@ from conical.reports import (
     Trial,
     published_rows,
 )
-from conical.store import EvaluationRecord, RunFolder, SweepRecord, Workspace, list_runs, read_sweep
+from conical.store import EvaluationRecord, RunFolder, RunRecord, SweepRecord, Workspace, list_runs, read_sweep
 
 _SPLITS = ("val", "test")
 _TRIAL_STATUS = {"finished": "completed", "stopped": "stopped", "failed": "failed", "running": "failed"}
@@ -58,7 +58,8 @@ def build_report(workspace: Workspace, experiment: str, *, protocol: str = "raw"
     runs = sorted(runs, key=lambda run: (run.read().label, run.read().seed))
     if winner is not None:
         runs.append(winner)
-    rows = [row for split in _SPLITS for run in _in_order(runs) for row in _rows(run, split, protocol, runs, winner)]
+    scored = [(run, run.read_evaluation(split, protocol)) for split in _SPLITS for run in _in_order(runs)]
+    rows = [result_row(run.read(), found, _label(run, runs, winner)) for run, found in scored if found is not None]
     if not rows:
         raise DataError(f"experiment {experiment!r} has no scored run in {workspace.root}: run train, then evaluate")
     best = winner or max(runs, key=lambda run: run.read().val_value or 0.0)
@@ -105,31 +106,24 @@ def _label(run: RunFolder, runs: Sequence[RunFolder], winner: RunFolder | None) 
     return f"{method}, seed {run.read().seed}" if has_seeds else method
 
 
-def _rows(
-    run: RunFolder, split: str, protocol: str, runs: Sequence[RunFolder], winner: RunFolder | None
-) -> list[RunRow]:
-    scored = run.read_evaluation(split, protocol)
-    if scored is None:
-        return []
-    record = run.read()
-    looks = f"test was looked at {record.test_looks} times" if split == "test" and record.test_looks > 1 else ""
-    return [
-        RunRow(
-            label=_label(run, runs, winner),
-            run_id=record.tracking_id,
-            protocol=protocol,
-            split=split,
-            metrics={
-                name: MetricValue(found["value"], found["low"], found["high"])
-                for name, found in scored.metrics.items()
-                if not name.startswith("v2t_any/")
-            },
-            num_queries=scored.num_queries,
-            num_gallery=scored.num_gallery,
-            has_ties=scored.has_ties,
-            note=looks,
-        )
-    ]
+def result_row(record: RunRecord, scored: EvaluationRecord, label: str) -> RunRow:
+    """One scored split of a run as a line of a table."""
+    has_looked_again = scored.split == "test" and record.test_looks > 1
+    return RunRow(
+        label=label,
+        run_id=record.tracking_id,
+        protocol=scored.protocol,
+        split=scored.split,
+        metrics={
+            name: MetricValue(found["value"], found["low"], found["high"])
+            for name, found in scored.metrics.items()
+            if not name.startswith("v2t_any/")  # the tables have one line for v2t
+        },
+        num_queries=scored.num_queries,
+        num_gallery=scored.num_gallery,
+        has_ties=scored.has_ties,
+        note=f"test was looked at {record.test_looks} times" if has_looked_again else "",
+    )
 
 
 def _sweep(record: SweepRecord) -> Sweep:
