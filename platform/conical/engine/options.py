@@ -27,10 +27,10 @@ class OptimOptions(Options):
         precision: `float32`, `bfloat16` (autocast) or `auto` (bfloat16 where a GPU has it).
     """
 
-    epochs: int = 12
+    epochs: int = 5
     batch_size: int = 50
     rows_per_video: int = 1
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-4
     weight_decay: float = 0.05
     warmup_fraction: float = 0.1
     max_grad_norm: float = 1.0

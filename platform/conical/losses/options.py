@@ -24,8 +24,8 @@ class LossOptions(Options):
 
     Args:
         name: one of `LOSSES`.
-        tau_tv: scale of text to video, in [1, 100]; it multiplies the cosines. The talk names no values; at 50 two
-            cosines 0.1 apart differ by a factor of 150, sharp enough to rank and short of CLIP's bound of 100.
+        tau_tv: scale of text to video, in [1, 100]; it multiplies the cosines. The talk names no values; at 20 two
+            cosines 0.1 apart differ by a factor of 7. On the demo's val 20 was no worse than 50 (docs/log.md).
         tau_ta: scale of text to the transformed copy, in [1, 100].
         tau_va: scale of video to the transformed copy, in [1, 100].
         w_tv: weight of text to video, >= 0.
@@ -40,9 +40,9 @@ class LossOptions(Options):
     """
 
     name: str = "ceo"
-    tau_tv: float = 50.0
-    tau_ta: float = 50.0
-    tau_va: float = 50.0
+    tau_tv: float = 20.0
+    tau_ta: float = 20.0
+    tau_va: float = 20.0
     w_tv: float = 1.0
     w_ta: float = 1.0
     w_va: float = 1.0

@@ -20,4 +20,4 @@ def test_each_key_has_a_meaning():
 
 
 def test_a_row_shows_key_default_and_meaning():
-    assert "| `loss.tau_tv` | `50.0` | scale of text to video" in settings_page()
+    assert "| `loss.tau_tv` | `20.0` | scale of text to video" in settings_page()
