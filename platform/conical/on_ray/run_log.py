@@ -41,6 +41,7 @@ class RunLog:
     ) -> None:
         self.folder = identity.folder
         self.tracker = tracker
+        self._metric = experiment.tune.metric
         self._started = time.monotonic()
         previous = self.folder.read() if self.folder.exists else None
         self._earlier_seconds = previous.seconds if previous else 0.0
@@ -49,7 +50,7 @@ class RunLog:
             tracker.tag(previous.tracking_id, {"conical.resumed": "true"})
             tracker.finish(previous.tracking_id, status="RUNNING")
         else:
-            run_id = tracker.start(
+            run_id = tracker.find_running(identity.key) or tracker.start(
                 experiment.title,
                 params=experiment.params(),
                 tags={
@@ -72,7 +73,8 @@ class RunLog:
                 environment=environment(),
             )
         self._curve = self.folder.read_curve() if previous else []
-        self.folder.write(self.record)
+        self._last_tracked = tracker.last_step(self.record.tracking_id, self._metric) if previous else -1
+        self._update()
         (self.folder.path / "config.toml").write_text(experiment.to_toml(), encoding="utf-8")
 
     @property
@@ -80,21 +82,25 @@ class RunLog:
         """Last epoch that was logged; -1 before any."""
         return int(self._curve[-1]["epoch"]) if self._curve else -1
 
-    def epoch(self, row: dict[str, float], steps: list[dict[str, float]], *, metric: str) -> None:
+    def epoch(self, row: dict[str, float], steps: list[dict[str, float]]) -> None:
         """Log an epoch once: a restarted worker reports epochs after its checkpoint again."""
         epoch = int(row["epoch"])
         if epoch <= self.last_epoch:
             return
+        # MLflow first: when this process dies between the two, the epoch is reported again, and known to be there
+        if epoch > self._last_tracked:
+            self._track(epoch, row, steps)
         self._curve.append(row)
         self.folder.write_curve(self._curve)
+        self._update()
+
+    def _track(self, epoch: int, row: dict[str, float], steps: list[dict[str, float]]) -> None:
         by_step = [
             (int(step["step"]), {f"step/{name}": value for name, value in step.items() if name != "step"})
             for step in steps
         ]
         by_epoch = (epoch, {name: value for name, value in row.items() if name != "epoch"})
         self.tracker.log(self.record.tracking_id, [*by_step, by_epoch])
-        if self.record.val_value is None or row[metric] > self.record.val_value:
-            self._update(val_value=row[metric], best_epoch=epoch)
 
     def end(self, status: str) -> None:
         """Close the run in both books; status as in `conical.store.runs.STATUSES`."""
@@ -105,6 +111,10 @@ class RunLog:
         self.tracker.finish(self.record.tracking_id, status=tracked)
 
     def _update(self, **changes: Any) -> None:
+        """Write the record; the best epoch is read off the curve, so that the two never disagree."""
+        if self._curve:
+            best = max(self._curve, key=lambda row: row[self._metric])
+            changes |= {"val_value": best[self._metric], "best_epoch": int(best["epoch"])}
         seconds = self._earlier_seconds + time.monotonic() - self._started
         self.record = dataclasses.replace(self.record, seconds=seconds, **changes)
         self.folder.write(self.record)

@@ -89,16 +89,33 @@ def _prepare_environment() -> None:
     os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "10")
 
 
+class _Chatter(logging.Handler):
+    """Opens its file for each line: Ray's own set-up of loggers drops the handlers of others without closing them.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append a line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(self.format(record) + "\n")
+
+
 def _send_chatter_to(path: Path) -> None:
     """Give Ray's loggers a file instead of the terminal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for name in _CHATTY:
         logger = logging.getLogger(name)
-        if any(getattr(handler, "baseFilename", None) == str(path.absolute()) for handler in logger.handlers):
+        if any(isinstance(handler, _Chatter) and handler.path == path for handler in logger.handlers):
             continue
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
-        logger.addHandler(logging.FileHandler(path, encoding="utf-8"))
+        logger.addHandler(_Chatter(path))
         logger.propagate = False
         logger.setLevel(logging.INFO)
 

@@ -59,10 +59,11 @@ class SweepBook:
             self._tracking_id = self._known_id
             self._tracker.finish(self._tracking_id, status="RUNNING")
         else:
-            self._tracking_id = self._tracker.start(
+            key = self._path.parent.name
+            self._tracking_id = self._tracker.find_running(key) or self._tracker.start(
                 f"sweep: {self._experiment.title}",
                 params=self._experiment.params(),
-                tags={"conical.sweep": self._path.parent.name, "conical.commit": git_commit()},
+                tags={"conical.key": key, "conical.sweep": key, "conical.commit": git_commit()},
             )
         self._write(is_finished=False)
         self._announce()
@@ -84,7 +85,7 @@ class SweepBook:
     def result(self, drawn: dict[str, Any], row: dict[str, float], steps: list[dict[str, float]]) -> None:
         """A trial reported an epoch."""
         log = self._log_of(drawn)
-        log.epoch(row, steps, metric=self._experiment.tune.metric)
+        log.epoch(row, steps)
         self._note(log, value=log.record.val_value, epochs=log.last_epoch, status="running")
 
     def end(self, drawn: dict[str, Any], *, checkpoint: Path | None) -> None:

@@ -160,7 +160,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
 
 def _pass_on(message: dict[str, Any], experiment: Experiment, log: RunLog, report: Report) -> None:
     row = message["row"]
-    log.epoch(row, message["steps"], metric=experiment.tune.metric)
+    log.epoch(row, message["steps"])
     report(
         Progress(
             stage="train",

@@ -101,6 +101,16 @@ class MlflowTracker:
         except MlflowException:
             return False
 
+    def find_running(self, key: str) -> str | None:
+        """A run tagged `conical.key = key` that was never ended: its process died before it wrote down the run's id."""
+        filter_string = f"attributes.status = 'RUNNING' and tags.`conical.key` = '{key}'"
+        found = self.client.search_runs([self.experiment_id], filter_string=filter_string, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    def last_step(self, run_id: str, metric: str) -> int:
+        """Last step a metric was logged at; -1 if it never was."""
+        return max((point.step for point in self.client.get_metric_history(run_id, metric)), default=-1)
+
     def log(self, run_id: str, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
         """Log metrics: (step, name to value) a row, all in one request where they fit."""
         from mlflow.entities import Metric
