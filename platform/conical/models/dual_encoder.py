@@ -6,7 +6,9 @@ Shapes: B clips, F frames a clip, H x W pixels, T texts, L tokens, D embedding w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,9 +153,12 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not is_local and card.weights not in tags:
         raise ConfigError(f"model.weights {card.weights!r} is not known for {name}: choose one of {', '.join(tags)}")
-    clip = open_clip.create_model(name, pretrained=None if is_local else card.weights)
     if is_local:
+        with _without_root_warnings():  # open_clip would say that the model is random: we load it in the next line
+            clip = open_clip.create_model(name, pretrained=None)
         _load_state(clip, weights)
+    else:
+        clip = open_clip.create_model(name, pretrained=card.weights)
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     return DualEncoder(clip, open_clip.get_tokenizer(name), mean=preprocess["mean"], std=preprocess["std"])
 
@@ -180,6 +185,17 @@ def _register_local_config(architecture: str) -> str:
     name = f"conical-{stable_hash(config)}"
     open_clip.factory._MODEL_CONFIGS[name] = config
     return name
+
+
+@contextmanager
+def _without_root_warnings() -> Iterator[None]:
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def _load_state(clip: nn.Module, path: Path) -> None:

@@ -6,17 +6,19 @@ that. So on a cluster the package itself is uploaded as a `py_module`; on one ma
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import conical
 
-_FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "HF_TOKEN", "TRANSFORMERS_OFFLINE", "CONICAL_WORKSPACE")
+# no token: a runtime environment is shown on the dashboard and in logs
+_FORWARDED = ("HF_HUB_OFFLINE", "HF_HOME", "TRANSFORMERS_OFFLINE", "CONICAL_WORKSPACE")
 
 
 def build_runtime_env(*, is_cluster: bool) -> dict[str, Any]:
-    """The `runtime_env` of `ray.init`.
+    """The `runtime_env` of `ray.init`; inside a submitted job it holds what the job was given as well.
 
     Args:
         is_cluster: workers may run on machines, or in environments, that have not got this package.
@@ -28,6 +30,19 @@ def build_runtime_env(*, is_cluster: bool) -> dict[str, Any]:
     variables = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
     variables |= {"TOKENIZERS_PARALLELISM": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     if is_cluster:
-        return {"py_modules": [str(package)], "env_vars": variables, "excludes": ["__pycache__"]}
+        given = _given_to_job()
+        return {
+            "py_modules": [*given.get("py_modules", ()), str(package)],
+            "env_vars": variables | given.get("env_vars", {}),
+            "excludes": [*given.get("excludes", ()), "__pycache__"],
+        }
     paths = [str(package.parent), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {"env_vars": {**variables, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}}
+
+
+def _given_to_job() -> dict[str, Any]:
+    """The `runtime_env` that `ray job submit` was given; empty outside a job.
+
+    Ray refuses two values for one field, so ours must contain the job's (and `RAY_OVERRIDE_JOB_RUNTIME_ENV` be set).
+    """
+    return json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}

@@ -76,11 +76,13 @@ class SweepBook:
         for log in self._logs.values():
             if log.record.status == "running":
                 log.end("running")
-        record = self._write(is_finished=error_type is None)
-        if error_type is None:
+        # half a sweep must never pass for a whole one, even if Tune returned as if nothing were wrong
+        has_all_ended = all(trial.status != "running" for trial in self._trials.values())
+        record = self._write(is_finished=error_type is None and has_all_ended)
+        if record.is_finished:
             self._tracker.log(self._tracking_id, [(0, {record.metric: record.best.value or 0.0})])
             self._tracker.tag(self._tracking_id, {"conical.best_run": record.best.run_key})
-        self._tracker.finish(self._tracking_id, status="KILLED" if error_type else "FINISHED")
+        self._tracker.finish(self._tracking_id, status="FINISHED" if record.is_finished else "KILLED")
 
     def result(self, drawn: dict[str, Any], row: dict[str, float], steps: list[dict[str, float]]) -> None:
         """A trial reported an epoch."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from conical.captioning.mix import HUMAN
 from conical.config import Experiment, parse_experiment
-from conical.core.errors import ConfigError
+from conical.core.errors import ClusterError, ConfigError
 from conical.core.hashing import stable_hash
 from conical.engine.loop import EpochReport
 from conical.on_ray.progress import Report, no_report
@@ -52,6 +52,7 @@ def tune(
     Raises:
         UserError: data are missing or do not fit the settings.
         StoreError: no trial reported a value.
+        ClusterError: Tune stopped before all trials had ended.
     """
     _check_space(experiment)
     path = sweep_path(experiment, workspace)
@@ -61,9 +62,11 @@ def tune(
         connect(workspace.logs)
         with SweepBook(experiment, workspace, tracker, path=path, known=known, report=report):
             _build_tuner(experiment, workspace, path.parent).fit()
-        shutil.rmtree(path.parent / "ray")  # Tune's own state of a finished sweep serves nothing
         known = read_sweep(path)
-    assert known is not None
+        assert known is not None
+        if not known.is_finished:
+            raise ClusterError(f"the sweep stopped before its {experiment.tune.num_trials} trials ended: run it again")
+        shutil.rmtree(path.parent / "ray")  # Tune's own state of a finished sweep serves nothing
     return known
 
 
