@@ -45,7 +45,7 @@ def to_settings(drawn: Mapping[str, Any], space: Mapping[str, Mapping[str, list[
         if kind != "simplex":
             settings[key] = drawn[key]
             continue
-        parts = {name: -math.log(max(_SMALLEST, drawn[f"{key}~{name}"])) for name in values}
+        parts = {name: max(0.0, -math.log(max(_SMALLEST, drawn[f"{key}~{name}"]))) for name in values}
         total = math.fsum(parts.values())
         mix = {HUMAN: 0.0, "A": 0.0, "B": 0.0, "C": 0.0}
         mix |= {name: part / total if total else 1 / len(parts) for name, part in parts.items()}
