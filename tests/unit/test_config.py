@@ -109,7 +109,7 @@ def test_a_set_below_a_value_is_refused() -> None:
         ("frames.size=32", "frames.size must be 64, the side of tiny-clip's images, got 32"),
         ("dataset.scenes.train=0", "dataset.scenes.train must be >= 1, got 0"),
         ("dataset.name=msrvtt", "dataset.root must be given for 'msrvtt'|dataset: root must be given"),
-        ("mix.human=0.9", "the probabilities of mix must sum to 1, got 1.5"),
+        ("mix={human=0.9, A=0.4, B=0.2}", "the probabilities of mix must sum to 1, got 1.5"),
         ("evaluate.protocol=raww", r"evaluate.protocol must be one of raw; got 'raww'.*Did you mean 'raw'\?"),
         ("model.name=RN50", "model.weights must be given for 'RN50'"),
         ("tune.num_trials=0", "tune.num_trials must be >= 1, got 0"),
@@ -241,9 +241,16 @@ def test_params_are_flat_text_under_the_names_of_set() -> None:
 
 
 def test_a_changed_setting_never_runs_under_anothers_name() -> None:
+    mixed = "mix={human=0.4, A=0.4, B=0.2}"
     titles = {
         from_sets(*overrides).title
-        for overrides in ([], ["loss.name=info_nce"], ["mix={human=1.0, A=0, B=0}"], ["optim.epochs=0"], ["label=mine"])
+        for overrides in (
+            [mixed],
+            [mixed, "loss.name=info_nce"],
+            ["mix={human=1.0, A=0, B=0}"],
+            [mixed, "optim.epochs=0"],
+            [mixed, "label=mine"],
+        )
     }
     assert titles == {
         "CEO, 0.4 human + 0.4 A + 0.2 B",

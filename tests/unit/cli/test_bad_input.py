@@ -189,7 +189,7 @@ def _write_stores(experiment: Experiment, workspace: Workspace) -> None:
 
 def test_a_batch_larger_than_the_split(run, ingested) -> None:
     root, words = ingested
-    outcome = run("train", *words, workspace=root)
+    outcome = run("train", *words, "--set", "optim.batch_size=50", workspace=root)
     outcome = dataclasses.replace(outcome, files=_but_for_the_cache(outcome.files))
     check(outcome, rf"optim\.batch_size must be at most the {NUM_TRAIN} rows of an epoch .*, got 50: lower it or raise")
 

@@ -81,7 +81,8 @@ def test_the_first_draw_gives_the_experiments_own_settings(overrides: list[str])
 
 def test_a_setting_outside_its_interval_is_left_to_the_searcher() -> None:
     space = "tune.space={'loss.tau_tv'={uniform=[1.0, 9.0]}, 'loss.tau_ta'={uniform=[1.0, 90.0]}}"
-    assert starting_point(load_experiment(None, [space])) == {"loss.tau_ta": 50.0}
+    experiment = load_experiment(None, [space, "loss.tau_tv=50", "loss.tau_ta=50"])
+    assert starting_point(experiment) == {"loss.tau_ta": 50.0}
 
 
 def test_ray_draws_inside_the_intervals() -> None:
