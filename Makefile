@@ -24,8 +24,8 @@ $(STAMP): pyproject.toml requirements.lock
 	@echo "Installing the locked packages into $(VENV): about 3 minutes and 7 GB"
 	@$(PYTHON) -m venv $(VENV)
 	@# the two torch packages first: a resolver that sees them pinned does not look at other builds
-	@$(BIN)/python -m pip install --quiet --constraint requirements.lock torch torchvision
-	@$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[dev]"
+	@$(BIN)/python -m pip install -qq --constraint requirements.lock torch torchvision
+	@$(BIN)/python -m pip install -qq --constraint requirements.lock --editable ".[dev]"
 	@touch $@
 
 check: setup
