@@ -204,6 +204,7 @@ def train_tiny_video_llava(
         processor.tokenizer,
         features=features,
         truths=truths,
+        times=np.concatenate([scenes.times, scenes.times]),
         head_ids=head_ids(processor.tokenizer),
         steps=steps,
         seed=seed,
