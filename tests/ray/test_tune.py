@@ -18,13 +18,14 @@ import conical
 from conical.config import Experiment, load_experiment
 from conical.core.errors import ConfigError
 from conical.on_ray.run_log import open_tracker
-from conical.on_ray.stages import prepare
 from conical.on_ray.tune import sweep_path, tune
 from conical.store import RunFolder, SweepRecord, Workspace, read_sweep
+from ingested_stores import write_stores
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray]
 
 NUM_TRIALS, EPOCHS, STEPS = 3, 2, 3
+SIZES = {"train": 12, "val": 6, "test": 6}
 
 # the sweep in a process of its own, as a user's: Ray's processes are in its group and die with it
 DRIVER = """
@@ -44,9 +45,6 @@ def experiment(small_clip) -> Experiment:
     return load_experiment(
         None,
         [
-            "dataset.scenes.train=12",
-            "dataset.scenes.val=6",
-            "dataset.scenes.test=6",
             f"model.name={small_clip.name}",
             f"model.weights={small_clip.weights}",
             "frames.size=32",
@@ -70,7 +68,7 @@ def prepared(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -
 
     os.environ["RAY_ADDRESS"] = "local"
     workspace = Workspace.open(tmp_path_factory.mktemp("prepared"))
-    prepare(experiment, workspace)
+    write_stores(experiment, workspace, SIZES)
     yield workspace.root
     ray.shutdown()
     del os.environ["RAY_ADDRESS"]
@@ -162,7 +160,7 @@ def kill_tree(driver: subprocess.Popen) -> None:
 
 def wait_for_second_trial(path: Path, driver: subprocess.Popen) -> list[dict]:
     """Until one trial has ended and the next one has reported."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline and driver.poll() is None:
         trials = json.loads(path.read_text())["trials"] if path.is_file() else []
         if len(trials) == 2 and trials[0]["status"] == "finished":

@@ -11,14 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import conical
 import forked_cli
-from conical.config import Experiment, load_experiment
-from conical.core.records import SampledFrames, VideoRecord
-from conical.store import FrameRow, FrameStore, Workspace, write_manifest
+from conical.config import load_experiment
+from conical.store import Workspace
+from ingested_stores import write_stores
 
 HUMAN_ONLY = ("--set", "mix={human=1.0, A=0.0, B=0.0}", "--set", "tune.space={'loss.tau_tv'={uniform=[1.0, 9.0]}}")
 NUM_TRAIN = 6
@@ -165,26 +164,8 @@ def ingested(tmp_path: Path, small_clip) -> tuple[Path, list[str]]:
     words = [*HUMAN_ONLY, *(word for setting in settings for word in ("--set", setting))]
     experiment = load_experiment(None, words[1::2])
     workspace = Workspace.open(tmp_path / "ingested")
-    _write_stores(experiment, workspace)
+    write_stores(experiment, workspace, {"train": NUM_TRAIN, "val": 2, "test": 2})
     return workspace.root, words
-
-
-def _write_stores(experiment: Experiment, workspace: Workspace) -> None:
-    sizes = {"train": NUM_TRAIN, "val": 2, "test": 2}
-    records = [
-        VideoRecord(video_id=f"{split}{number}", uri=f"{split}{number}.mp4", split=split, captions=(f"clip {number}",))
-        for split, size in sizes.items()
-        for number in range(size)
-    ]
-    folder, recipe = experiment.dataset.folder, experiment.frames
-    write_manifest(workspace.manifest(folder), records)
-    store = FrameStore(
-        workspace.frames(folder, recipe.hash), recipe=dataclasses.asdict(recipe), recipe_hash=recipe.hash
-    )
-    sampled = SampledFrames(
-        frames=np.zeros((2, 32, 32, 3), np.uint8), frame_indices=(0, 1), pts_seconds=(0.0, 0.1), decoder="pyav"
-    )
-    store.write_part("0", [FrameRow(video_id=r.video_id, fingerprint="f", sampled=sampled) for r in records])
 
 
 def test_a_batch_larger_than_the_split(run, ingested) -> None:
