@@ -238,7 +238,8 @@ def load_experiment(path: str | Path | None, overrides: Sequence[str] = ()) -> E
     Raises:
         ConfigError: the file is absent or not TOML, or a key, type or value is refused; one line a fault.
     """
-    data: dict[str, Any] = {}
+    # the whole demo, so that one changed setting of a table leaves its neighbours at the demo's values
+    data: dict[str, Any] = _without_none(Experiment().to_dict())
     origin = "the settings"
     if path is not None:
         origin = str(path)

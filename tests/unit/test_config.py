@@ -38,6 +38,12 @@ def test_a_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     assert read.optim == Experiment().optim
 
 
+def test_an_override_of_the_demo_leaves_its_neighbours_as_they_are() -> None:
+    read = from_sets("frames.num_frames=8", "loss.tau_ta=3")
+    assert read == Experiment().replace({"frames.num_frames": 8, "loss.tau_ta": 3.0})
+    assert read.frames.size == Experiment().frames.size
+
+
 def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text("seed = 3\n[loss]\ntau_tv = 7\n")

@@ -100,7 +100,9 @@ def evaluate_run(
         scored = None if repeat else run.read_evaluation(split, experiment.evaluate.protocol)
         if scored is None:
             connect(workspace.logs)
-            scored = _score(run, experiment, data_source(experiment, workspace), split)
+            # `raw` reads no supplement: a run can be scored where its captioner has gone or changed
+            source = data_source(experiment, workspace, has_supplements=False)
+            scored = _score(run, experiment, source, split)
             _book(run, scored, tracker)
         found.append(scored)
         report(Progress(stage="evaluate", done=number + 1, total=len(splits), unit="splits", note=record.label))

@@ -37,15 +37,20 @@ class RunIdentity:
     folder: RunFolder
 
 
-def data_source(experiment: Experiment, workspace: Workspace) -> DataSource:
+def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements: bool = True) -> DataSource:
     """The stored data of an experiment; a mix without supplements reads no ledger.
+
+    Args:
+        experiment: names dataset, frame recipe and mix.
+        workspace: where they lie.
+        has_supplements: false for a reader of frames and human captions only, who can do without the supplements.
 
     Raises:
         ConfigError: the mix takes a prompt that is not captioned.
         DataError: a supplement that the mix may take was not written: silently training without it would give the
             number of another experiment.
     """
-    wanted = set(experiment.mix.sources()) - {HUMAN}
+    wanted = set(experiment.mix.sources()) - {HUMAN} if has_supplements else set()
     return DataSource(
         workspace=str(workspace.root),
         dataset=experiment.dataset.folder,
