@@ -49,7 +49,7 @@ class TinyModelsOptions(Options):
     seed: int = 1000
     scenes: int = 10_000
     tower_steps: int = 3000
-    language_steps: int = 700
+    language_steps: int = 900
     clip_steps: int = 400
     processes: int = 2
 
