@@ -11,6 +11,7 @@ import numpy as np
 
 from conical.config import LOSS_TITLES, parse_experiment
 from conical.core.errors import DataError
+from conical.engine.data import DataSource
 from conical.on_ray.comparison import compare_methods
 from conical.on_ray.provenance import git_commit
 from conical.on_ray.run_identity import data_source
@@ -73,7 +74,7 @@ def build_report(workspace: Workspace, experiment: str, *, protocol: str = "raw"
         cases=tuple(_cases(best, workspace, protocol)),
         comparisons=tuple(_comparisons(runs, winner, protocol)),
         published=published_rows(),
-        notes=_notes(runs, winner),
+        notes=_notes(runs, winner) + _missing_supplements(best, workspace),
         provenance=Provenance(
             config_toml=parse_experiment(record.config, origin="the run's settings").to_toml(),
             commit=git_commit(),
@@ -195,7 +196,7 @@ def _cases(run: RunFolder, workspace: Workspace, protocol: str) -> list[QueryCas
     late = np.flatnonzero((ranks > 1) & (ranks <= 10))
     chosen = [int(np.argmin(ranks)), int(late[0]) if len(late) else int(np.argsort(ranks)[len(ranks) // 2])]
     chosen.append(int(np.argmax(ranks)))
-    source = data_source(parse_experiment(run.read().config, origin="the run's settings"), workspace)
+    source = _source(run, workspace)
     captions = {record.video_id: record.captions for record in source.records("test")}
     supplements = source.supplements()
     store = source.frame_store
@@ -212,6 +213,25 @@ def _cases(run: RunFolder, workspace: Workspace, protocol: str) -> list[QueryCas
         )
 
     return [_case(scored, query, hit, store) for query in chosen]
+
+
+def _source(run: RunFolder, workspace: Workspace) -> DataSource:
+    """The data a run read; without supplements where those it was trained on are no longer to be had."""
+    experiment = parse_experiment(run.read().config, origin="the run's settings")
+    try:
+        return data_source(experiment, workspace)
+    except DataError:
+        return data_source(experiment, workspace, has_supplements=False)
+
+
+def _missing_supplements(run: RunFolder, workspace: Workspace) -> tuple[str, ...]:
+    """Says so when the queries below are shown without their supplements."""
+    wants = run.read().config["mix"]["human"] < 1
+    if wants and not _source(run, workspace).supplement_keys:
+        return (
+            f"The supplements that {run.read().label} was trained on are not in the ledger, or are other ones now.",
+        )
+    return ()
 
 
 def _case(scored: EvaluationRecord, query: int, hit, store) -> QueryCase:

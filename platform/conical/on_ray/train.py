@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from conical.tracking import MlflowTracker
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # a rank that died must not leave the others waiting for ever
 _POLL_SECONDS = 0.5
+_TOLD = "reports.json"
 
 
 def train(
@@ -196,16 +198,23 @@ def _rank(config: dict[str, Any]) -> None:
     device = get_device()
     torch.set_num_threads(max(1, int(experiment.ray.cpus_per_worker)))
     is_first = context.get_world_rank() == 0
+    # all that was told so far travels with the checkpoint: a driver that is killed takes its mailbox along
+    told: list[dict[str, Any]] = []
+
+    def tell(message: dict[str, Any]) -> None:
+        if is_first:
+            ray.get(config["mailbox"].put.remote(message))
 
     def report(epoch: EpochReport) -> None:
         row = epoch_row(epoch)
+        told.append({"row": row, "steps": epoch.step_metrics})
         # first the message: if this worker dies now, the epoch is reported again after the restart, and logged once
-        if is_first:
-            ray.get(config["mailbox"].put.remote({"row": row, "steps": epoch.step_metrics}))
+        tell(told[-1])
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = None
             if is_first:
                 epoch.save(Path(folder))
+                (Path(folder) / _TOLD).write_text(json.dumps(told), encoding="utf-8")
                 checkpoint = Checkpoint.from_directory(folder)
             ray.train.report({**row, "key": config["key"]}, checkpoint=checkpoint)
 
@@ -216,6 +225,10 @@ def _rank(config: dict[str, Any]) -> None:
 
     latest = ray.train.get_checkpoint()
     with latest.as_directory() if latest else tempfile.TemporaryDirectory() as folder:
+        if latest:
+            told += json.loads((Path(folder) / _TOLD).read_text(encoding="utf-8"))
+            for message in told:
+                tell(message)
         run_epochs(
             experiment,
             config["source"],
