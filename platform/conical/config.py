@@ -118,7 +118,7 @@ class RayOptions(Options):
     use_gpu: bool = False
     cpus_per_worker: float = 0.5
     max_failures: int = 3
-    num_captioners: int = 1
+    num_captioners: int = 2
     decode_deadline_seconds: float = 60.0
 
     def __post_init__(self) -> None:

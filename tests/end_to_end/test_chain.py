@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from conical.config import load_experiment
-from conical.on_ray.evaluate import evaluate_run
+from conical.on_ray.evaluate import evaluate_run, score_on_ray
 from conical.on_ray.reporting import build_report
 from conical.on_ray.run_identity import data_source
 from conical.on_ray.run_log import open_tracker
@@ -157,6 +157,14 @@ def test_two_ranks_learn_what_one_process_learns(experiment, undisturbed):
     for one, two in zip(rows, run.read_curve(), strict=True):
         names = [name for name in one if name.startswith("train/loss")]
         np.testing.assert_allclose([one[name] for name in names], [two[name] for name in names], rtol=2e-4)
+
+
+def test_a_ray_task_scores_as_this_process_does(experiment, undisturbed):
+    workspace, run, (val, _) = undisturbed
+    source = data_source(experiment, workspace)
+    remote = score_on_ray(str(run.path), experiment.to_dict(), source, "val", num_gpus=0)
+    np.testing.assert_allclose(remote.similarity, val.similarity, atol=1e-6)
+    assert remote.metrics["t2v/R1"] == val.metrics["t2v/R1"]
 
 
 def test_the_run_is_whole_in_the_tracker(experiment, undisturbed):

@@ -36,7 +36,7 @@ class ProgressLine:
         self._stage = ""
         self._task = None
         self._last: Step | None = None
-        self._started = self._printed = 0.0
+        self._started = self._printed = self._told = 0.0
 
     def __enter__(self) -> ProgressLine:
         if self._console.is_terminal:
@@ -56,7 +56,7 @@ class ProgressLine:
         if is_new:
             self._end_stage()
             self._stage, self._started, self._printed = step.stage, time.monotonic(), time.monotonic()
-        self._last = step
+        self._last, self._told = step, time.monotonic()
         if self._console.is_terminal:
             self._draw(step, is_new=is_new)
         elif time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES:
@@ -74,7 +74,7 @@ class ProgressLine:
         self._last, self._task = None, None
 
     def _print(self, step: Step) -> None:
-        seconds = time.monotonic() - self._started
+        seconds = self._told - self._started  # not until now: between two stages other things are done
         left = f", {seconds / step.done * (step.total - step.done):.0f} s left" if 0 < step.done < step.total else ""
         note = f", {step.note}" if step.note else ""
         self._console.print(

@@ -99,28 +99,38 @@ def evaluate_run(
     for number, split in enumerate(splits):
         scored = None if repeat else run.read_evaluation(split, experiment.evaluate.protocol)
         if scored is None:
-            connect(workspace.logs)
             # `raw` reads no supplement: a run can be scored where its captioner has gone or changed
             source = data_source(experiment, workspace, has_supplements=False)
-            scored = _score(run, experiment, source, split)
+            scored = _score(run, experiment, source, split, logs=workspace.logs)
+            run.write_evaluation(scored)
             _book(run, scored, tracker)
         found.append(scored)
         report(Progress(stage="evaluate", done=number + 1, total=len(splits), unit="splits", note=record.label))
     return found
 
 
-def _score(run: RunFolder, experiment: Experiment, source: DataSource, split: str) -> EvaluationRecord:
-    """Embed and rank in a Ray task, where the GPU is."""
+def _score(run: RunFolder, experiment: Experiment, source: DataSource, split: str, *, logs: Path) -> EvaluationRecord:
+    """Embed and rank: in a Ray task where the GPUs are, else here, which saves a worker's start."""
+    words = (str(run.path), experiment.to_dict(), source, split)
+    if experiment.ray.use_gpu:
+        connect(logs)
+        return score_on_ray(*words, num_gpus=1)
+    return score_split(*words)
+
+
+def score_on_ray(
+    path: str, settings: dict[str, Any], source: DataSource, split: str, *, num_gpus: float
+) -> EvaluationRecord:
+    """`score_split` in a Ray task, tried again if its worker dies. Ray must be running."""
     import ray
 
-    task = ray.remote(num_cpus=1, num_gpus=1 if experiment.ray.use_gpu else 0, max_retries=3)(_score_split)
-    scored: EvaluationRecord = ray.get(task.remote(str(run.path), experiment.to_dict(), source, split))
-    run.write_evaluation(scored)
+    task = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=3)(score_split)
+    scored: EvaluationRecord = ray.get(task.remote(path, settings, source, split))
     return scored
 
 
-def _score_split(path: str, settings: dict[str, Any], source: DataSource, split: str) -> EvaluationRecord:
-    """Runs in a Ray worker."""
+def score_split(path: str, settings: dict[str, Any], source: DataSource, split: str) -> EvaluationRecord:
+    """Embed and rank one split with a run's best encoder, in this process."""
     import torch
 
     from conical.engine.checkpoint import load_weights

@@ -202,5 +202,6 @@ def _quieten() -> None:
     """MLflow tells every step of its database migration on the terminal; it goes to the log level that nobody reads."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # read when MLflow sets its loggers up, at import
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
