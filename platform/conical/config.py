@@ -59,7 +59,7 @@ class TuneOptions(Options):
     max_concurrent: int = 2
     metric: str = "val/raw/t2v/R1"
     scheduler: str = "asha"
-    grace_epochs: int = 2
+    grace_epochs: int = 1
     reduction_factor: int = 2
     space: dict[str, dict[str, list[Any]]] = field(
         default_factory=lambda: {
