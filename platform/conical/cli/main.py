@@ -178,6 +178,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="Key, MLflow id or label (all its seeds) of the run that is judged.")],
     b: Annotated[str, typer.Argument(help="The same of the run it is judged against.")],
     split: Annotated[str, typer.Option(help="A scored split.")] = "test",
+    metric: Annotated[str, typer.Option(help="R1, R5, R10, MedR or MeanR, text to video.")] = "R1",
     config: Config = None,
     set_: Set = None,
     debug: Debug = False,
@@ -193,6 +194,7 @@ def compare(
         runs_named(workspace, experiment.name, b),
         split=split,
         protocol=experiment.evaluate.protocol,
+        metric=metric,
     )
     console.print(rich_table(comparisons_grid([found])))
     console.print(comparison_sentence(found), highlight=False)
