@@ -49,10 +49,12 @@ def test_readme_is_shorter_than_200_lines() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) < 200
 
 
-def test_readme_has_the_place_of_the_results_or_the_results() -> None:
+def test_readme_shows_results_and_the_commit_that_made_them() -> None:
     text = README.read_text(encoding="utf-8")
     assert "## Results" in text
-    assert "<!-- RESULTS -->" in text or "R@1" in text
+    results = text.split("## Results")[1].split("\n## ")[0]
+    assert "R@1" in results
+    assert re.search(r"commit [0-9a-f]{7}", results)
 
 
 def test_every_make_target_that_is_named_exists() -> None:

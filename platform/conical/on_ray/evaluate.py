@@ -102,8 +102,11 @@ def evaluate_run(
             # `raw` reads no supplement: a run can be scored where its captioner has gone or changed
             source = data_source(experiment, workspace, has_supplements=False)
             scored = _score(run, experiment, source, split, logs=workspace.logs)
-            run.write_evaluation(scored)
+            # the stored evaluation comes last but for its copy: killed before it, the split is scored and booked again,
+            # so a look at test may be counted twice but never missed
             _book(run, scored, tracker)
+            run.write_evaluation(scored)
+            tracker.log_files(record.tracking_id, run.evaluation_path("", "").parent, under="evaluation")
         found.append(scored)
         report(Progress(stage="evaluate", done=number + 1, total=len(splits), unit="splits", note=record.label))
     return found
@@ -174,8 +177,12 @@ def _plain(metrics: RetrievalMetrics) -> dict[str, dict[str, float]]:
 
 
 def _book(run: RunFolder, scored: EvaluationRecord, tracker: MlflowTracker) -> None:
-    """Metrics and artefacts to the run's own MLflow run; a look at test is counted."""
+    """Count a look at test, then log the metrics to the run's own MLflow run."""
     record = run.read()
+    if scored.split == "test":
+        record = dataclasses.replace(record, test_looks=record.test_looks + 1)
+        run.write(record)
+        tracker.tag(record.tracking_id, {"conical.test_looks": str(record.test_looks)})
     rows: dict[str, float] = {}
     for name, metric in scored.metrics.items():
         direction, _, short = name.partition("/")
@@ -188,8 +195,3 @@ def _book(run: RunFolder, scored: EvaluationRecord, tracker: MlflowTracker) -> N
             f"{prefix}{full}.high": metric["high"],
         }
     tracker.log(record.tracking_id, [(record.best_epoch, rows)])
-    tracker.log_files(record.tracking_id, run.evaluation_path("", "").parent, under="evaluation")
-    if scored.split == "test":
-        record = dataclasses.replace(record, test_looks=record.test_looks + 1)
-        run.write(record)
-        tracker.tag(record.tracking_id, {"conical.test_looks": str(record.test_looks)})
