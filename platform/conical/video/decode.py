@@ -23,7 +23,8 @@ from conical.core.registry import resolve
 from conical.video.backend import Backend
 from conical.video.decord_backend import decord_frames
 from conical.video.geometry import centre_square
-from conical.video.probe import VideoInfo, probe
+from conical.video.image_folder import IMAGES_DECODER, image_frames
+from conical.video.probe import IMAGES_CONTAINER, VideoInfo, probe
 from conical.video.pyav_backend import pyav_frames
 from conical.video.recipe import FrameRecipe
 from conical.video.sampling import sample_indices, window_span
@@ -37,7 +38,7 @@ def sample_frames(
     """Decode the sampled frames of a clip.
 
     Args:
-        path: the video file.
+        path: the video file, or a folder of images, which no decoder of the recipe is asked to read.
         recipe: how many, which and of what size.
         start_seconds: where the clip starts, counted from the file's first frame, >= 0.
         end_seconds: where it ends (exclusive); None: at the end of the file.
@@ -52,6 +53,8 @@ def sample_frames(
     # PyAV is exact on every kind of file of the suite and converts only the frames that are kept
     decoder = "pyav" if recipe.decoder == "auto" else recipe.decoder
     backend: Backend = resolve("decoder", decoder, BACKENDS)
+    if info.container == IMAGES_CONTAINER:
+        decoder, backend = IMAGES_DECODER, image_frames
     window = _Window(start_seconds, end_seconds)
     expected = window_span(info.frame_seconds, start_seconds=start_seconds, end_seconds=end_seconds)
     for _ in range(2):

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from conical.core.errors import DecodeError
 from conical.video.container import container_kind, num_missing_bytes
+from conical.video.image_order import IMAGES_FPS, ordered_images
+
+IMAGES_CONTAINER = "images"
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -21,10 +24,10 @@ class VideoInfo:
 
     Args:
         path: the file.
-        container: name of the container format, as FFmpeg spells it.
-        codec: name of the codec.
+        container: name of the container format, as FFmpeg spells it; `images` for a folder of images.
+        codec: name of the codec; of a folder the suffixes of its images.
         pixel_format: layout of a decoded picture, such as `yuv420p`; "" if the header does not say.
-        width, height: coded size in px, before rotation.
+        width, height: coded size in px, before rotation; 0 for a folder, whose images may differ in size.
         sample_aspect: width of a pixel divided by its height.
         frame_seconds: time of each packet's frame in presentation order, 0 at the first. The decoder may show fewer.
         origin_seconds: the file's own time of the first frame.
@@ -62,18 +65,21 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read all packets of the first video stream and say what is there.
+    """Read all packets of the first video stream and say what is there; of a folder of images, its names.
 
     A file is `truncated` when its container's length fields run past the end of the file and packets are missing (or
     their number is not declared), or when its last packet is cut. A complete file with fewer packets than declared is
     not: edit lists drop packets rightfully.
 
     Raises:
-        DecodeError: `missing`, `empty`, `not_a_video`, `no_video_stream`, `truncated` or `corrupt`.
+        DecodeError: `missing`, `empty`, `not_a_video`, `no_video_stream`, `truncated` or `corrupt`; `refused` for a
+            folder whose order is not clear.
     """
     import av
 
     path = Path(path)
+    if path.is_dir():
+        return _describe_folder(path)
     if not path.is_file():
         raise DecodeError("missing", f"{path.name}: no such file")
     if path.stat().st_size == 0:
@@ -83,6 +89,23 @@ def probe(path: str | Path) -> VideoInfo:
             return _describe(path, container)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
+
+
+def _describe_folder(path: Path) -> VideoInfo:
+    images = ordered_images(path)
+    return VideoInfo(
+        path=path,
+        container=IMAGES_CONTAINER,
+        codec="+".join(sorted({image.suffix.lower().removeprefix(".") for image in images})),
+        pixel_format="",
+        width=0,
+        height=0,
+        sample_aspect=1.0,
+        frame_seconds=tuple(index / IMAGES_FPS for index in range(len(images))),
+        origin_seconds=0.0,
+        num_declared_frames=0,
+        has_b_frames=False,
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> DecodeError:
