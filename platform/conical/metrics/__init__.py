@@ -5,13 +5,15 @@ from conical.metrics.names import (
     FAMILIES,
     METRICS,
     PROTOCOLS,
+    SUBSETS,
+    EvaluationName,
     MetricName,
     metric_name,
     parse_metric_name,
 )
 from conical.metrics.ranks import TIES, Ranking, rank_queries, ranks
 from conical.metrics.recall import DirectionMetrics, RetrievalMetrics, retrieval_metrics
-from conical.metrics.rescoring import dual_softmax
+from conical.metrics.rescoring import dual_softmax, qb_norm
 from conical.metrics.significance import Interval, PairedComparison, bootstrap_intervals, compare
 
 __all__ = [
@@ -19,8 +21,10 @@ __all__ = [
     "FAMILIES",
     "METRICS",
     "PROTOCOLS",
+    "SUBSETS",
     "TIES",
     "DirectionMetrics",
+    "EvaluationName",
     "Interval",
     "MetricName",
     "PairedComparison",
@@ -31,6 +35,7 @@ __all__ = [
     "dual_softmax",
     "metric_name",
     "parse_metric_name",
+    "qb_norm",
     "rank_queries",
     "ranks",
     "retrieval_metrics",

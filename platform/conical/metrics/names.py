@@ -1,4 +1,7 @@
-"""The one place that spells metric names: `<split>/<protocol>[.<family>]/<direction>/<metric>`.
+"""The one place that spells what was scored and by which metric.
+
+    <split>[-<subset>]/<protocol>[.<family>]                       an evaluation: test-leak-free/raw.dsl
+    <split>[-<subset>]/<protocol>[.<family>]/<direction>/<metric>  one number of it: test-leak-free/raw.dsl/t2v/R1
 
 A name holds all that makes two numbers comparable. MLflow allows letters, digits, space and `_ - . / :` in it, so there
 is neither the `@` of R@1 nor a `+` before the family.
@@ -17,12 +20,63 @@ PROTOCOLS = ("raw", "captioned-gallery", "paired-supplement")
 # v2t ranks the caption groups by their best caption; v2t_any ranks single captions and takes the best of the own ones
 DIRECTIONS = ("t2v", "v2t", "v2t_any")
 METRICS = ("R1", "R5", "R10", "MedR", "MeanR")
-# changes of the scores at test time, each a family of numbers of its own
-FAMILIES = ("dsl",)
+# changes of the scores at test time, each a family of numbers of its own: dual softmax, querybank normalisation
+FAMILIES = ("dsl", "qbnorm")
+# parts of a split whose queries are scored by themselves: leak-free holds no video that an audit found in train too
+SUBSETS = ("leak-free",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricName:
+class EvaluationName:
+    """What was scored, and how; numbers of different names are never compared.
+
+    Args:
+        split: one of `conical.core.records.SPLITS`.
+        protocol: one of `PROTOCOLS`.
+        family: one of `FAMILIES`, or None for scores as they are.
+        subset: one of `SUBSETS`, or None for the whole split.
+
+    Raises:
+        ValueError: a part is unknown.
+
+    >>> str(EvaluationName(split="test", family="dsl", subset="leak-free"))
+    'test-leak-free/raw.dsl'
+    """
+
+    split: str
+    protocol: str = "raw"
+    family: str | None = None
+    subset: str | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("split", self.split, SPLITS)
+        require_choice("protocol", self.protocol, PROTOCOLS)
+        if self.family is not None:
+            require_choice("family", self.family, FAMILIES)
+        if self.subset is not None:
+            require_choice("subset", self.subset, SUBSETS)
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.scores}"
+
+    @property
+    def part(self) -> str:
+        """Split and subset: `test-leak-free`."""
+        return f"{self.split}-{self.subset}" if self.subset else self.split
+
+    @property
+    def scores(self) -> str:
+        """Protocol and family: `raw.dsl`."""
+        return f"{self.protocol}.{self.family}" if self.family else self.protocol
+
+    @property
+    def uses_target(self) -> bool:
+        """Whether the queries were written with the answer at hand, as no deployed system can."""
+        return self.protocol == "paired-supplement"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricName(EvaluationName):
     """The parts of a metric's name.
 
     Args:
@@ -31,32 +85,28 @@ class MetricName:
         direction: one of `DIRECTIONS`.
         metric: one of `METRICS`.
         family: one of `FAMILIES`, or None for scores as they are.
+        subset: one of `SUBSETS`, or None for the whole split.
 
     Raises:
         ValueError: a part is unknown.
     """
 
-    split: str
-    protocol: str
     direction: str
     metric: str
-    family: str | None = None
 
     def __post_init__(self) -> None:
-        require_choice("split", self.split, SPLITS)
-        require_choice("protocol", self.protocol, PROTOCOLS)
+        super().__post_init__()
         require_choice("direction", self.direction, DIRECTIONS)
         require("@" not in self.metric, f"metric must not hold '@', got {self.metric!r}: MLflow refuses it, write R1")
         require_choice("metric", self.metric, METRICS)
-        if self.family is not None:
-            require_choice("family", self.family, FAMILIES)
 
     def __str__(self) -> str:
-        family = f".{self.family}" if self.family else ""
-        return f"{self.split}/{self.protocol}{family}/{self.direction}/{self.metric}"
+        return f"{super().__str__()}/{self.direction}/{self.metric}"
 
 
-def metric_name(split: str, protocol: str, direction: str, metric: str, family: str | None = None) -> str:
+def metric_name(
+    split: str, protocol: str, direction: str, metric: str, family: str | None = None, subset: str | None = None
+) -> str:
     """Spell a metric's name.
 
     Args:
@@ -65,6 +115,7 @@ def metric_name(split: str, protocol: str, direction: str, metric: str, family: 
         direction: one of `DIRECTIONS`.
         metric: one of `METRICS`.
         family: one of `FAMILIES`, or None for scores as they are.
+        subset: one of `SUBSETS`, or None for the whole split.
 
     Returns:
         The name, which MLflow accepts.
@@ -74,10 +125,12 @@ def metric_name(split: str, protocol: str, direction: str, metric: str, family: 
 
     >>> metric_name("test", "raw", "t2v", "R1")
     'test/raw/t2v/R1'
-    >>> metric_name("test", "raw", "t2v", "R1", family="dsl")
-    'test/raw.dsl/t2v/R1'
+    >>> metric_name("test", "raw", "t2v", "R1", family="dsl", subset="leak-free")
+    'test-leak-free/raw.dsl/t2v/R1'
     """
-    return str(MetricName(split=split, protocol=protocol, direction=direction, metric=metric, family=family))
+    return str(
+        MetricName(split=split, protocol=protocol, direction=direction, metric=metric, family=family, subset=subset)
+    )
 
 
 def parse_metric_name(name: str) -> MetricName:
@@ -88,14 +141,21 @@ def parse_metric_name(name: str) -> MetricName:
 
     >>> parse_metric_name("val/raw.dsl/v2t/MeanR").family
     'dsl'
+    >>> parse_metric_name("test-leak-free/raw/t2v/R1").subset
+    'leak-free'
     """
     parts = name.split("/")
     require(
         len(parts) == 4,
         f"a metric name must have the form split/protocol/direction/metric, got {name!r}: make it with metric_name()",
     )
-    split, protocol, direction, metric = parts
-    protocol, dot, family = protocol.partition(".")
+    split, hyphen, subset = parts[0].partition("-")
+    protocol, dot, family = parts[1].partition(".")
     return MetricName(
-        split=split, protocol=protocol, direction=direction, metric=metric, family=family if dot else None
+        split=split,
+        protocol=protocol,
+        direction=parts[2],
+        metric=parts[3],
+        family=family if dot else None,
+        subset=subset if hyphen else None,
     )

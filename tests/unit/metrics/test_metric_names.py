@@ -6,12 +6,21 @@ import itertools
 
 import pytest
 
-from conical.metrics import DIRECTIONS, FAMILIES, METRICS, PROTOCOLS, metric_name, parse_metric_name
+from conical.metrics import (
+    DIRECTIONS,
+    FAMILIES,
+    METRICS,
+    PROTOCOLS,
+    SUBSETS,
+    EvaluationName,
+    metric_name,
+    parse_metric_name,
+)
 
 ALL_NAMES = [
-    metric_name(split, protocol, direction, metric, family)
-    for split, protocol, direction, metric, family in itertools.product(
-        ("train", "val", "test"), PROTOCOLS, DIRECTIONS, METRICS, (None, *FAMILIES)
+    metric_name(*parts)
+    for parts in itertools.product(
+        ("train", "val", "test"), PROTOCOLS, DIRECTIONS, METRICS, (None, *FAMILIES), (None, *SUBSETS)
     )
 ]
 
@@ -20,6 +29,17 @@ def test_names_are_spelled_as_designed() -> None:
     assert metric_name("test", "raw", "t2v", "R1") == "test/raw/t2v/R1"
     assert metric_name("val", "captioned-gallery", "v2t_any", "MeanR") == "val/captioned-gallery/v2t_any/MeanR"
     assert metric_name("test", "raw", "t2v", "R1", family="dsl") == "test/raw.dsl/t2v/R1"
+    assert metric_name("test", "raw", "t2v", "R1", family="qbnorm", subset="leak-free") == (
+        "test-leak-free/raw.qbnorm/t2v/R1"
+    )
+
+
+def test_an_evaluation_is_named_by_part_and_scores() -> None:
+    plain = EvaluationName(split="val")
+    assert (str(plain), plain.part, plain.scores, plain.uses_target) == ("val/raw", "val", "raw", False)
+    paired = EvaluationName(split="test", protocol="paired-supplement", family="dsl", subset="leak-free")
+    assert str(paired) == "test-leak-free/paired-supplement.dsl"
+    assert paired.uses_target
 
 
 def test_names_are_unique_and_can_be_taken_apart() -> None:
@@ -43,7 +63,8 @@ def test_mlflow_accepts_every_name() -> None:
         (("test", "row", "t2v", "R1"), "protocol must be one of raw, .*; got 'row'. Did you mean 'raw'"),
         (("test", "raw", "t2w", "R1"), "direction must be one of t2v, v2t, v2t_any; got 't2w'"),
         (("tset", "raw", "t2v", "R1"), "split must be one of train, val, test; got 'tset'. Did you mean 'test'"),
-        (("test", "raw", "t2v", "R1", "qb"), "family must be one of dsl; got 'qb'"),
+        (("test", "raw", "t2v", "R1", "qb"), "family must be one of dsl, qbnorm; got 'qb'"),
+        (("test", "raw", "t2v", "R1", None, "leakfree"), "subset must be one of leak-free; got 'leakfree'"),
     ],
 )
 def test_unknown_parts_are_refused(parts: tuple[str, ...], message: str) -> None:
@@ -58,5 +79,10 @@ def test_other_forms_are_refused(name: str) -> None:
 
 
 def test_an_empty_family_is_refused() -> None:
-    with pytest.raises(ValueError, match="family must be one of dsl; got ''"):
+    with pytest.raises(ValueError, match="family must be one of dsl, qbnorm; got ''"):
         parse_metric_name("test/raw./t2v/R1")
+
+
+def test_an_empty_subset_is_refused() -> None:
+    with pytest.raises(ValueError, match="subset must be one of leak-free; got ''"):
+        parse_metric_name("test-/raw/t2v/R1")
