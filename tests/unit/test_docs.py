@@ -23,7 +23,13 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 def _commands(page: Path, word: str) -> set[str]:
     """What follows `word` where a command line starts: in backticks, or after an indent or an environment variable."""
     text = page.read_text(encoding="utf-8")
-    return set(re.findall(rf"(?:^\s*|`|[A-Z]=\S+ ){word} ([a-z][a-z-]*)", text, re.MULTILINE))
+    return set(re.findall(rf"(?:^\s*|`|[A-Z]=\S+ ){word} ((?:data )?[a-z][a-z-]*)", text, re.MULTILINE))
+
+
+def _names(holder) -> set[str]:
+    """Commands of an app, or of a group in it."""
+    app = getattr(holder, "typer_instance", holder)
+    return {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
 
 
 @pytest.fixture
@@ -67,7 +73,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 def test_every_command_that_is_named_exists_and_the_readme_names_all() -> None:
     from conical.cli.main import app
 
-    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    known = _names(app) | {f"{group.name} {name}" for group in app.registered_groups for name in _names(group)}
     assert {word for page in PAGES for word in _commands(page, "conical")} <= known
     assert _commands(README, "conical") == known
 
@@ -109,12 +115,14 @@ def test_the_dataset_how_to_loads_and_refuses(my_lab, tmp_path: Path) -> None:
     my_lab("kitchen")
     lines = ["train\ta.mp4\tan egg", "train\ta.mp4\ta pan", "val\tb.mp4\ta pot", "test\tc.mp4\tx", "test\td.mp4\ty"]
     (tmp_path / "captions.tsv").write_text("\n".join(lines), encoding="utf-8")
+    for name in "abcd":
+        (tmp_path / f"{name}.mp4").touch()
     overrides = ["dataset.name=my_lab.kitchen:CARD", f"dataset.root={tmp_path}"]
     options = load_experiment(None, overrides).dataset
     records = datasets.load(options.name, options.root)
     assert (records[0].video_id, records[0].captions) == ("a", ("an egg", "a pan"))
     (tmp_path / "captions.tsv").write_text("\n".join(lines[:-1]), encoding="utf-8")
-    with pytest.raises(DataError, match="split 'test' of 'kitchen' must have 2 videos, got 1"):
+    with pytest.raises(DataError, match="list 'test' of 'kitchen' must have 2 videos, got 1"):
         datasets.load(options.name, options.root)
     (tmp_path / "captions.tsv").write_text("train a.mp4", encoding="utf-8")
     with pytest.raises(DataError, match=r"line 1 must hold split, file and caption, got 'train a.mp4'"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from conical.cli.data import data_app
 from conical.cli.quiet import divert_chatter
 from conical.core.errors import ConicalError, UserError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_app, name="data")
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 

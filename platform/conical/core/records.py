@@ -34,7 +34,8 @@ class VideoRecord:
 
     Args:
         video_id: unique in the dataset; no control characters, slashes or backslashes.
-        uri: path of the file, relative to the dataset root, or absolute.
+        uri: path of the file, a folder of images, or a member of a tar file (`shard.tar/key.mp4`), relative to the
+            dataset root, or absolute; "": no file was found when the dataset was imported.
         split: one of `SPLITS`.
         captions: the human captions, untouched.
         start_seconds: where the clip starts in the file.
@@ -67,6 +68,54 @@ class VideoRecord:
                 f"{self.video_id} must have 0 <= start_seconds < end_seconds, "
                 f"got {self.start_seconds} and {self.end_seconds}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCount:
+    """Videos of a split: how many there should be, and how many have a file.
+
+    Args:
+        expected: by the annotations and published lists.
+        found: of these, with annotations and a file.
+    """
+
+    expected: int
+    found: int
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.found <= self.expected, (self.found, self.expected)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSummary:
+    """What an import found, beside the records themselves.
+
+    Args:
+        name: registry name of the dataset.
+        variant: which of its published splits into lists; "" where there is one only.
+        splits: counts of videos; only splits of which something is expected.
+        num_captions: captions kept.
+        num_blank_captions: captions of nothing but white space, left out.
+        num_duplicate_captions: captions that repeat an earlier one of the same video, kept.
+        lists: published list to the content address of its ids.
+        missing: ids of videos without a file, sorted.
+        notes: sentences for the user.
+    """
+
+    name: str
+    variant: str
+    splits: dict[str, SplitCount]
+    num_captions: int
+    num_blank_captions: int
+    num_duplicate_captions: int
+    lists: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a video that should be there is not; every number computed on such a dataset says so."""
+        return any(count.found < count.expected for count in self.splits.values())
 
 
 @dataclass(frozen=True, kw_only=True)

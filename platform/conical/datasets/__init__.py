@@ -1,7 +1,21 @@
 """Datasets: cards, readers, and the checks that every dataset passes."""
 
 from conical.datasets.addresses import confined_path
-from conical.datasets.cards import DATASETS, DatasetCard, check_records, load
+from conical.datasets.annotations import Annotations, PublishedList, hash_ids
+from conical.datasets.cards import DATASETS, DatasetCard, load, read_dataset
+from conical.datasets.importing import check_records, missing_sentence
 from conical.datasets.manifest import read_manifest_file
 
-__all__ = ["DATASETS", "DatasetCard", "check_records", "confined_path", "load", "read_manifest_file"]
+__all__ = [
+    "DATASETS",
+    "Annotations",
+    "DatasetCard",
+    "PublishedList",
+    "check_records",
+    "confined_path",
+    "hash_ids",
+    "load",
+    "missing_sentence",
+    "read_dataset",
+    "read_manifest_file",
+]

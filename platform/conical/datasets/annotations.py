@@ -6,10 +6,16 @@ then finds the videos, counts, and compares with what the publication fixes, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from conical.core.hashing import stable_hash
 from conical.core.records import VideoRecord
+
+
+def hash_ids(ids: Iterable[str]) -> str:
+    """Content address of a set of video ids, whatever their order."""
+    return stable_hash(sorted(ids))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +27,7 @@ class Annotations:
             stand in the files, blank ones included: they are counted and left out later.
         lists: name of a published list (`train-9k`, `test-1k-A`) to its video ids as it holds them, in its order; those
             of the card's variant are compared with it by count and hash.
+        variant: which of the card's splits into lists was read (`1k-A`); "" where there is one only.
         other_names: video id to further names that its file may have (MSVD's youtube names), without extension.
         absent: split to videos that a published list names but whose annotations are not there (DiDeMo's train).
         notes: sentences for the user.
@@ -28,6 +35,7 @@ class Annotations:
 
     videos: tuple[VideoRecord, ...]
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    variant: str = ""
     other_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     absent: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -42,8 +50,8 @@ class PublishedList:
 
     Args:
         count: how many.
-        ids_hash: `hash_ids` of them.
+        ids_hash: `hash_ids` of them; "": not known, only the count is asserted.
     """
 
     count: int
-    ids_hash: str
+    ids_hash: str = ""

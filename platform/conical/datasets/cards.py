@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from conical.core.errors import ConfigError, DataError
-from conical.core.records import VideoRecord
+from conical.core.records import DatasetSummary, VideoRecord
 from conical.core.registry import resolve
+from conical.datasets.annotations import Annotations, PublishedList
+from conical.datasets.importing import assemble, check_lists, check_records
 from conical.datasets.manifest import read_manifest_file
 from conical.datasets.scenes import read_scenes
 
-Reader = Callable[..., list[VideoRecord]]
+# Annotations, or records alone where there is nothing more to say
+Reader = Callable[..., Annotations | Sequence[VideoRecord]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +26,12 @@ class DatasetCard:
     Args:
         name: registry name.
         description: one sentence.
-        reader: called with the root and the reader's own options, gives the records.
+        reader: called with the root and the reader's own options, gives annotations or records.
         source: where it is published.
         licence: of the videos and annotations.
         splits: splits that must not be empty.
-        counts: split to its number of videos, where the publication fixes it.
+        lists: variant (`1k-A`; "" where there is one only) to published list to what it must hold. A reader that names
+            no lists has its splits for lists.
     """
 
     name: str
@@ -37,7 +40,7 @@ class DatasetCard:
     source: str
     licence: str
     splits: tuple[str, ...] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)
+    lists: Mapping[str, Mapping[str, PublishedList]] = field(default_factory=dict)
 
 
 DATASETS: dict[str, DatasetCard] = {
@@ -60,12 +63,12 @@ DATASETS: dict[str, DatasetCard] = {
 
 
 def load(name: str, root: str | Path, **options: Any) -> list[VideoRecord]:
-    """Read a dataset and check it.
+    """Read a complete dataset and check it.
 
     Args:
         name: a key of `DATASETS`, or `package.module:Name` of a `DatasetCard` from outside.
         root: folder with the dataset's files.
-        options: the reader's own, such as `file` of `manifest`.
+        options: as for `read_dataset`.
 
     Returns:
         One record a video.
@@ -74,54 +77,42 @@ def load(name: str, root: str | Path, **options: Any) -> list[VideoRecord]:
         ConfigError: no such dataset, or its reader has no such option.
         DataError: files are missing or contradict themselves.
     """
+    return read_dataset(name, root, **options)[0]
+
+
+def read_dataset(
+    name: str, root: str | Path, *, allow_missing: bool = False, videos: str = "", **options: Any
+) -> tuple[list[VideoRecord], DatasetSummary]:
+    """Read a dataset, find its videos and check it.
+
+    Args:
+        name: a key of `DATASETS`, or `package.module:Name` of a `DatasetCard` from outside.
+        root: folder with the dataset's files.
+        allow_missing: keep videos without a file (`uri` is "") instead of refusing the dataset.
+        videos: sub-folder of `root` to look for videos in; "": all of it.
+        options: the reader's own, such as `file` of `manifest`.
+
+    Returns:
+        One record a video, and what was counted.
+
+    Raises:
+        ConfigError: no such dataset, or its reader has no such option.
+        DataError: files are missing or contradict themselves, or differ from what was published.
+    """
     card = resolve("dataset", name, DATASETS)
     if not isinstance(card, DatasetCard):
         raise ConfigError(f"dataset {name!r} must name a DatasetCard, got {type(card).__name__}")
     if not Path(root).is_dir():
         raise DataError(f"dataset root {root} of {name!r} must be a folder: make it, or mend dataset.root")
     try:
-        records = card.reader(root, **options)
+        content = card.reader(root, **options)
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
         raise ConfigError(f"dataset {name!r} has no such option ({error}); given were {', '.join(options)}") from error
+    annotations = content if isinstance(content, Annotations) else Annotations(videos=tuple(content))
+    check_records(annotations.videos, name=name)
+    check_lists(annotations, card.lists, name=card.name)
+    records, summary = assemble(annotations, root, name=card.name, allow_missing=allow_missing, videos=videos)
     check_records(records, name=name, splits=card.splits)
-    _check_counts(records, card)
-    return records
-
-
-def check_records(records: Sequence[VideoRecord], *, name: str, splits: Sequence[str] = ()) -> None:
-    """Refuse a dataset that contradicts itself.
-
-    Args:
-        records: the videos.
-        name: of the dataset, for the message.
-        splits: splits that must have a video with a caption.
-
-    Raises:
-        DataError: no video, an id twice, a blank caption, or a split without a captioned video.
-    """
-    if not records:
-        raise DataError(f"dataset {name!r} is empty: give it at least one video")
-    (video_id, count), *_ = Counter(record.video_id for record in records).most_common(1)
-    if count > 1:
-        raise DataError(
-            f"video ids of {name!r} must be unique, but {video_id!r} comes {count} times: rename or merge them"
-        )
-    for record in records:
-        if not all(caption.strip() for caption in record.captions):
-            raise DataError(f"captions of {record.video_id!r} in {name!r} must not be blank: remove the blank one")
-    for split in splits:
-        if not any(record.split == split and record.captions for record in records):
-            held = ", ".join(sorted({record.split for record in records if record.captions})) or "none"
-            raise DataError(f"split {split!r} of {name!r} has no captioned video; splits that have: {held}")
-
-
-def _check_counts(records: Sequence[VideoRecord], card: DatasetCard) -> None:
-    held = Counter(record.split for record in records)
-    for split, count in card.counts.items():
-        if held[split] != count:
-            raise DataError(
-                f"split {split!r} of {card.name!r} must have {count} videos, got {held[split]}: "
-                "take the published files"
-            )
+    return records, summary

@@ -58,7 +58,7 @@ def bench_ingest(folder: Path, *, num_clips: int = 300) -> dict[str, Any]:
     sizes = [f"dataset.scenes.train={num_clips}", "dataset.scenes.val=1", "dataset.scenes.test=1"]
     experiment = load_experiment(None, sizes)
     workspace = Workspace.open(folder)
-    records = import_dataset(experiment, workspace)
+    records, _ = import_dataset(experiment, workspace)
     paths = [dataset_root(experiment, workspace) / record.uri for record in records]
     cores = os.cpu_count() or 1
     decode = partial(_decode, recipe=experiment.frames)

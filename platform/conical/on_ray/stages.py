@@ -11,22 +11,32 @@ from conical import datasets
 from conical.captioning import CaptionerCard, describe_captioner
 from conical.captioning.mix import HUMAN
 from conical.config import Experiment
-from conical.core.errors import DataError
-from conical.core.records import SPLITS, VideoRecord
+from conical.core.records import DatasetSummary, VideoRecord
 from conical.datasets.scenes import generate_scenes
 from conical.on_ray.caption import CaptionSummary, run_captioning
 from conical.on_ray.ingest import IngestSummary, run_ingest
 from conical.on_ray.progress import Progress, Report, no_report
 from conical.on_ray.session import connect
-from conical.store import CaptionLedger, FrameStore, Workspace, manifest_hash, read_manifest, write_manifest
+from conical.store import (
+    CaptionLedger,
+    DatasetBook,
+    FrameStore,
+    Workspace,
+    manifest_hash,
+    read_manifest,
+    write_dataset_book,
+    write_manifest,
+)
 from conical.video.recipe import FrameRecipe
 
 
-def import_dataset(experiment: Experiment, workspace: Workspace, report: Report = no_report) -> list[VideoRecord]:
+def import_dataset(
+    experiment: Experiment, workspace: Workspace, report: Report = no_report
+) -> tuple[list[VideoRecord], DatasetSummary]:
     """Read the dataset's own files into the manifest; `scenes` is generated first if absent.
 
     Raises:
-        DataError: files are missing or contradict themselves, or a split is empty.
+        DataError: files are missing or contradict themselves.
     """
     options = experiment.dataset
     root = dataset_root(experiment, workspace)
@@ -39,17 +49,14 @@ def import_dataset(experiment: Experiment, workspace: Workspace, report: Report 
                 Progress(stage="scenes", done=done, total=total, unit="videos", note="generated")
             ),
         )
-    records = datasets.load(options.name, root, **options.reader)
-    for split in SPLITS:
-        if not any(record.split == split for record in records):
-            raise DataError(
-                f"split {split!r} of dataset {options.name!r} is empty ({len(records)} videos in the others): "
-                "give it videos"
-            )
+    records, summary = datasets.read_dataset(options.name, root, allow_missing=options.allow_missing, **options.reader)
     manifest = workspace.manifest(options.folder)
-    if not manifest.is_file() or manifest_hash(read_manifest(manifest)) != manifest_hash(records):
+    content = manifest_hash(records)
+    if not manifest.is_file() or manifest_hash(read_manifest(manifest)) != content:
         write_manifest(manifest, records)
-    return records
+    book = DatasetBook(summary=summary, root=str(root), reader=options.reader, manifest_hash=content)
+    write_dataset_book(workspace.dataset_book(options.folder), book)
+    return records, summary
 
 
 def dataset_root(experiment: Experiment, workspace: Workspace) -> Path:
@@ -76,7 +83,7 @@ def ingest(
         recipe: another recipe, such as the captioner's.
         stage: what progress is called.
     """
-    records = import_dataset(experiment, workspace, report)
+    records, _ = import_dataset(experiment, workspace, report)
     recipe = recipe or experiment.frames
     store = FrameStore(
         workspace.frames(experiment.dataset.folder, recipe.hash),
@@ -106,8 +113,9 @@ def caption(experiment: Experiment, workspace: Workspace, report: Report = no_re
     card = describe_captioner(experiment.captions)
     recipe = captioner_recipe(experiment, card)
     ingest(experiment, workspace, report, recipe=recipe, stage="caption frames")
+    records, _ = import_dataset(experiment, workspace, report)
     return run_captioning(
-        import_dataset(experiment, workspace, report),
+        records,
         frames=FrameStore.open(workspace.frames(experiment.dataset.folder, recipe.hash)),
         ledger=CaptionLedger(workspace.captions(experiment.dataset.folder)),
         options=experiment.captions,

@@ -1,6 +1,7 @@
 """What is kept on disk: workspace, manifest, frames, supplements, runs. The only layer that knows Parquet."""
 
 from conical.store.captions import CaptionLedger
+from conical.store.dataset_book import DatasetBook, read_dataset_book, write_dataset_book
 from conical.store.frame_rows import FrameRow
 from conical.store.frames import FrameStore
 from conical.store.manifest import manifest_hash, read_manifest, write_manifest
@@ -10,6 +11,7 @@ from conical.store.workspace import Workspace
 
 __all__ = [
     "CaptionLedger",
+    "DatasetBook",
     "EvaluationRecord",
     "FrameRow",
     "FrameStore",
@@ -20,8 +22,10 @@ __all__ = [
     "Workspace",
     "list_runs",
     "manifest_hash",
+    "read_dataset_book",
     "read_manifest",
     "read_sweep",
+    "write_dataset_book",
     "write_manifest",
     "write_sweep",
 ]

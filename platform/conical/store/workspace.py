@@ -52,6 +52,10 @@ class Workspace:
         """A dataset's manifest."""
         return self.dataset(folder) / "manifest.parquet"
 
+    def dataset_book(self, folder: str) -> Path:
+        """What a dataset's import counted."""
+        return self.dataset(folder) / "dataset.json"
+
     def frames(self, folder: str, recipe_hash: str) -> Path:
         """A dataset's frame store for one recipe."""
         return self.dataset(folder) / "frames" / recipe_hash

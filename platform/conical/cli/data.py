@@ -1,0 +1,112 @@
+"""`conical data`: bring a dataset in and look at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from conical.cli.quiet import divert_chatter
+from conical.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from conical.config import Experiment
+    from conical.core.records import DatasetSummary
+    from conical.store import Workspace
+
+data_app = typer.Typer(help="Import a dataset, audit it, look at it.", no_args_is_help=True)
+console = Console(soft_wrap=True)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something is wrong.")]
+
+
+@data_app.command("import")
+def import_(
+    name: Annotated[str, typer.Argument(help="A dataset card, such as msrvtt, msvd, didemo, videomind, manifest.")],
+    root: Annotated[Path, typer.Argument(help="Folder with the annotation files and, at any depth, the videos.")],
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="KEY=VALUE for the reader, e.g. split=1k-A; may be repeated.")
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on without videos that have no file; every number says so.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Read annotations, find the videos, assert the published counts, write the manifest."""
+    from conical.config import Experiment
+    from conical.datasets import DATASETS
+    from conical.on_ray.stages import import_dataset
+
+    if name == "scenes":
+        raise ConfigError("dataset 'scenes' is generated, not imported: conical ingest makes it")
+    settings = {
+        "dataset.name": name,
+        "dataset.root": str(root.expanduser().absolute()),
+        "dataset.reader": _pairs(option or []),
+        "dataset.allow_missing": allow_missing,
+    }
+    experiment = Experiment().replace(settings)
+    workspace = _workspace()
+    _, summary = import_dataset(experiment, workspace)
+    _print_import(summary, experiment, workspace, card=DATASETS.get(name))
+
+
+def _pairs(options: list[str]) -> dict[str, str]:
+    found = {}
+    for option in options:
+        key, separator, value = option.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--option takes KEY=VALUE, got {option!r}: for example --option split=1k-A")
+        found[key] = value
+    return found
+
+
+def _workspace() -> Workspace:
+    from conical.store import Workspace
+
+    workspace = Workspace.open()
+    divert_chatter(workspace.logs / "libraries.log")
+    return workspace
+
+
+def _print_import(summary: DatasetSummary, experiment: Experiment, workspace: Workspace, *, card: object) -> None:
+    """Counts a split, what was asserted, what is missing, and the lines for a config."""
+    from rich.table import Table
+
+    from conical.datasets import DatasetCard, missing_sentence
+
+    title = f"{summary.name} {summary.variant}".strip()
+    table = Table(title=f"{title}: {summary.num_captions:,} captions", title_justify="left")
+    table.add_column("Split")
+    for heading in ("Videos expected", "with a file", "missing"):
+        table.add_column(heading, justify="right")
+    for split, count in summary.splits.items():
+        table.add_row(split, f"{count.expected:,}", f"{count.found:,}", f"{count.expected - count.found:,}")
+    console.print(table)
+    asserted = card.lists.get(summary.variant, {}) if isinstance(card, DatasetCard) else {}
+    for list_name, wanted in asserted.items():
+        how = f"as published, ids {wanted.ids_hash}" if wanted.ids_hash else "as published, ids not known to us"
+        console.print(f"list {list_name}: {wanted.count:,} videos, {how}", highlight=False)
+    console.print(
+        f"captions: {summary.num_blank_captions:,} blank ones left out, "
+        f"{summary.num_duplicate_captions:,} repeat one of the same video (kept)",
+        highlight=False,
+    )
+    for note in summary.notes:
+        console.print(note, highlight=False, markup=False)
+    if summary.is_partial:
+        console.print("[yellow]partial:[/] ", end="")
+        console.print(missing_sentence(summary), highlight=False, markup=False)
+    console.print(f"manifest -> {workspace.manifest(experiment.dataset.folder)}", highlight=False, markup=False)
+    console.print("in a config file:", highlight=False)
+    console.print(_config_lines(experiment), highlight=False, markup=False)
+
+
+def _config_lines(experiment: Experiment) -> str:
+    import tomli_w
+
+    options = experiment.dataset
+    lines = {"name": options.name, "root": options.root, "allow_missing": options.allow_missing}
+    return tomli_w.dumps({"dataset": lines | ({"reader": options.reader} if options.reader else {})}).rstrip()
