@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ NO_DIFFERENCE = "no significant difference"
 # weights of this many (resample, query) pairs are held at once: 32 MB
 _BLOCK_CELLS = 4_000_000
 
-Ranks: TypeAlias = Ranking | NDArray[Any]
+Ranks: TypeAlias = Ranking | Sequence[Ranking] | NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,8 @@ def bootstrap_intervals(
     """Percentile intervals over resampled queries.
 
     Args:
-        ranks: (query,) or (seed, query) ranks from 1, or a `Ranking`, whose ties then count by their probability.
+        ranks: (query,) or (seed, query) ranks from 1, or one `Ranking` or one a seed, whose ties then count by their
+            probability.
         metrics: which of `METRICS`.
         groups: (query,) any labels; queries that share one are resampled together. None: each on its own.
         num_resamples: at least 1.
@@ -104,7 +105,7 @@ def bootstrap_intervals(
     {'R1': Interval(low=100.0, high=100.0)}
     """
     tables = {metric: per_query(ranks, metric) for metric in metrics}
-    num_queries = _num_queries(ranks)
+    num_queries = per_query(ranks, "MeanR").shape[1]
     labels, num_groups = _group_labels(groups, num_queries)
     blocks: dict[str, list[NDArray[np.float64]]] = {metric: [] for metric in metrics}
     for counts in _resampled_counts(num_groups, num_queries, num_resamples=num_resamples, seed=seed):
@@ -133,7 +134,8 @@ def compare(
     rough; `seed_differences` shows the raw spread).
 
     Args:
-        ranks_a: (query,) or (seed, query) ranks from 1, or a `Ranking`.
+        ranks_a: (query,) or (seed, query) ranks from 1, or one `Ranking` or one a seed, whose ties then count by their
+            probability.
         ranks_b: the same queries in the same order, the same number of seeds.
         metric: one of `METRICS`.
         groups: (query,) any labels; queries that share one are resampled together.
@@ -178,7 +180,7 @@ def per_query(ranks: Ranks, metric: str) -> NDArray[np.float64]:
     """What a metric is the mean (or, for MedR, the median) of.
 
     Args:
-        ranks: (query,) or (seed, query) ranks from 1, or a `Ranking`.
+        ranks: (query,) or (seed, query) ranks from 1, or one `Ranking` or one a seed.
         metric: one of `METRICS`.
 
     Returns:
@@ -191,6 +193,13 @@ def per_query(ranks: Ranks, metric: str) -> NDArray[np.float64]:
     is_recall = metric.startswith("R")
     if isinstance(ranks, Ranking):
         return (100 * ranks.hits(int(metric[1:])) if is_recall else ranks.values())[None, :]
+    if _are_rankings(ranks):
+        counts = sorted({len(ranking) for ranking in ranks})
+        require(
+            len(counts) == 1,
+            f"rankings of several seeds must be of the same queries, got {counts} queries: rank them all",
+        )
+        return np.concatenate([per_query(ranking, metric) for ranking in ranks])
     table = np.atleast_2d(np.asarray(ranks, dtype=np.float64))
     require(
         table.ndim == 2 and table.size > 0,
@@ -233,8 +242,8 @@ def _judge(a: NDArray[np.float64], b: NDArray[np.float64], *, metric: str, inter
     )
 
 
-def _num_queries(ranks: Ranks) -> int:
-    return len(ranks) if isinstance(ranks, Ranking) else int(np.atleast_2d(ranks).shape[1])
+def _are_rankings(ranks: Ranks) -> TypeGuard[Sequence[Ranking]]:
+    return isinstance(ranks, Sequence) and len(ranks) > 0 and all(isinstance(one, Ranking) for one in ranks)
 
 
 def _group_labels(groups: NDArray[Any] | None, num_queries: int) -> tuple[NDArray[np.int64], int]:

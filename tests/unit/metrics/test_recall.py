@@ -137,14 +137,6 @@ def test_captions_of_one_video_are_resampled_together() -> None:
     assert one_source.low == one_source.high == 50
 
 
-def test_dual_softmax_by_hand() -> None:
-    scores = np.array([[2.0, 1.0], [1.0, 1.0], [0.0, 2.0]])
-    # tau = log 2: columns' weights 4 : 2 : 1 and 2 : 2 : 4
-    expected = [[2 * 4 / 7, 1 / 4], [2 / 7, 1 / 4], [0.0, 2 * 2 / 4]]
-    assert dual_softmax(scores, tau=float(np.log(2))) == pytest.approx(np.array(expected))
-    assert dual_softmax(torch.as_tensor(scores), tau=float(np.log(2))) == pytest.approx(np.array(expected))
-
-
 def test_rescoring_is_applied_with_each_directions_queries_as_rows() -> None:
     # one video draws every text; the weights over the texts give each text its own
     similarity = np.array([[0.9, 0.5, 0.1], [0.8, 0.75, 0.1], [0.85, 0.1, 0.7]])
@@ -180,16 +172,3 @@ def test_metrics_print_numbers_and_no_arrays() -> None:
 def test_retrieval_metrics_refuse(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         retrieval_metrics(**({"similarity": SQUARE} | arguments))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"similarity": np.zeros(4)}, r"similarity must be \(query, gallery\), got shape \(4,\)"),
-        ({"tau": 0.0}, "tau must be a finite number > 0, got 0.0"),
-        ({"similarity": np.full((2, 2), np.inf)}, "similarity must be finite for a dual softmax"),
-    ],
-)
-def test_dual_softmax_refuses(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        dual_softmax(**({"similarity": SQUARE} | arguments))

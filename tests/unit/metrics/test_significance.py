@@ -130,6 +130,23 @@ def test_seeds_are_averaged_query_by_query() -> None:
     assert (result.wins, result.losses, result.draws) == (2, 0, 2)
 
 
+def test_rankings_of_several_seeds_are_compared_with_their_ties() -> None:
+    # seed 0: one constant score for 4 entries, R@1 25 % a query; seed 1: all right. Against all right and all right
+    tied, right = rank_queries(np.zeros((4, 4))), rank_queries(np.eye(4))
+    result = compare([tied, right], [right, right])
+    assert result.seed_differences == (-75.0, 0.0)
+    assert (result.difference, result.verdict, result.losses) == (-37.5, "b is better", 4)
+    # expected ranks of 2.5 alone would say that the tied seed never hits
+    assert compare([tied.values()], [right.values()]).difference == -100.0
+    assert bootstrap_intervals([tied, right], metrics=("R1",))["R1"] == Interval(low=62.5, high=62.5)
+
+
+def test_rankings_of_different_queries_are_refused() -> None:
+    seeds = [rank_queries(np.eye(4)), rank_queries(np.eye(3))]
+    with pytest.raises(ValueError, match=r"several seeds must be of the same queries, got \[3, 4\] queries"):
+        compare(seeds, seeds)
+
+
 def test_resampling_seeds_widens_the_interval_when_trainings_disagree() -> None:
     # seed 0 wins everywhere, seed 1 loses everywhere: queries say nothing, trainings all
     a = np.stack([np.ones(50), np.full(50, 2)])
