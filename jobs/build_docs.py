@@ -1,4 +1,4 @@
-"""Make the generated pages of docs/ again: `make docs`."""
+"""Make the generated pages of docs/ again, and complete the files in jobs/configs: `make docs`."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "platform"))
 
+from conical.cli.config_files import complete_config_files
 from conical.cli.settings_page import write_settings_page
 
 if __name__ == "__main__":
     write_settings_page(ROOT / "docs" / "settings.md")
+    complete_config_files(ROOT / "jobs" / "configs")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from conical.cli.config_files import complete_config_files
 from conical.config import Experiment, load_experiment
 from conical.on_ray.demo import METHODS
 
@@ -29,3 +30,11 @@ def test_the_baseline_is_ordinary_infonce():
 def test_methods_without_supplements_read_none():
     for method in ("zero-shot", "infonce-human", "ceo-human"):
         assert Experiment().replace(METHODS[method]).mix.sources() == ("human",)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_file_is_complete_and_keeps_its_head(path, tmp_path):
+    (tmp_path / path.name).write_text(path.read_text())
+    assert complete_config_files(tmp_path) == [tmp_path / path.name]
+    assert (tmp_path / path.name).read_text() == path.read_text(), "run: make docs"
+    assert path.read_text().startswith("# ")
