@@ -4,6 +4,7 @@ from conical.video.backend import Backend, DecodedFrame
 from conical.video.deadline import DecodeProcess
 from conical.video.decode import BACKENDS, sample_frames
 from conical.video.geometry import Orientation, centre_square
+from conical.video.media import local_media, media_fingerprint
 from conical.video.probe import VideoInfo, probe
 from conical.video.recipe import FrameRecipe
 from conical.video.sampling import SAMPLERS, sample_indices, window_span
@@ -18,6 +19,8 @@ __all__ = [
     "Orientation",
     "VideoInfo",
     "centre_square",
+    "local_media",
+    "media_fingerprint",
     "probe",
     "sample_frames",
     "sample_indices",
