@@ -203,7 +203,7 @@ def per_query(ranks: Ranks, metric: str) -> NDArray[np.float64]:
     table = np.atleast_2d(np.asarray(ranks, dtype=np.float64))
     require(
         table.ndim == 2 and table.size > 0,
-        f"ranks must be (query,) or (seed, query) and not empty, got shape {np.shape(ranks)}",
+        f"ranks must be (query,) or (seed, query) and not empty, got shape {table.shape}",
     )
     require(bool((table >= 1).all()), f"ranks must be >= 1, got {table.min()}: they count from 1")
     return np.where(table <= int(metric[1:]), 100.0, 0.0) if is_recall else table
