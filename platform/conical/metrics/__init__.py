@@ -1,5 +1,6 @@
 """Retrieval metrics: ranks with a tie rule, recalls in both directions, intervals, paired comparison, names."""
 
+from conical.metrics.hubness import k_occurrence, skewness
 from conical.metrics.names import (
     DIRECTIONS,
     FAMILIES,
@@ -12,9 +13,10 @@ from conical.metrics.names import (
     parse_metric_name,
 )
 from conical.metrics.ranks import TIES, Ranking, rank_queries, ranks
-from conical.metrics.recall import DirectionMetrics, RetrievalMetrics, retrieval_metrics
+from conical.metrics.recall import DirectionMetrics, RetrievalMetrics, direction_metrics, retrieval_metrics
 from conical.metrics.rescoring import dual_softmax, qb_norm
 from conical.metrics.significance import Interval, PairedComparison, bootstrap_intervals, compare
+from conical.metrics.subset import restrict_queries
 
 __all__ = [
     "DIRECTIONS",
@@ -32,11 +34,15 @@ __all__ = [
     "RetrievalMetrics",
     "bootstrap_intervals",
     "compare",
+    "direction_metrics",
     "dual_softmax",
+    "k_occurrence",
     "metric_name",
     "parse_metric_name",
     "qb_norm",
     "rank_queries",
     "ranks",
+    "restrict_queries",
     "retrieval_metrics",
+    "skewness",
 ]
