@@ -13,9 +13,10 @@ from PIL import Image
 
 from clip_factory import grey_level, named_indices
 from conical.core.errors import DecodeError
+from conical.datasets import finder
 from conical.video import FrameRecipe, image_order, probe, sample_frames
 from conical.video.image_folder import read_image
-from conical.video.image_order import natural_key, ordered_images
+from conical.video.image_order import IMAGE_SUFFIXES, natural_key, ordered_images
 
 
 def _write_frames(folder: Path, names: list[str], *, width: int = 32, height: int = 24) -> Path:
@@ -198,3 +199,8 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path: Path) -> None:
     for name, (image, options, expected) in cases.items():
         image.save(tmp_path / name, **options)
         np.testing.assert_array_equal(read_image(tmp_path / name), expected, err_msg=name)
+
+
+def test_import_and_decoding_agree_on_what_an_image_is() -> None:
+    # the two layers are siblings and cannot share the list
+    assert finder.IMAGE_SUFFIXES == IMAGE_SUFFIXES
