@@ -1,5 +1,7 @@
 """Retrieval metrics: ranks with a tie rule, recalls in both directions, intervals, paired comparison, names."""
 
+from conical.metrics.alignment import require_unique_ids
+from conical.metrics.blockwise import EmbeddingRankings, rank_both_directions, rank_embeddings
 from conical.metrics.hubness import k_occurrence, skewness
 from conical.metrics.names import (
     DIRECTIONS,
@@ -13,7 +15,13 @@ from conical.metrics.names import (
     parse_metric_name,
 )
 from conical.metrics.ranks import TIES, Ranking, rank_queries, ranks
-from conical.metrics.recall import DirectionMetrics, RetrievalMetrics, direction_metrics, retrieval_metrics
+from conical.metrics.recall import (
+    DirectionMetrics,
+    RetrievalMetrics,
+    direction_metrics,
+    embedding_metrics,
+    retrieval_metrics,
+)
 from conical.metrics.rescoring import dual_softmax, qb_norm
 from conical.metrics.significance import Interval, PairedComparison, bootstrap_intervals, compare
 from conical.metrics.subset import restrict_queries
@@ -26,6 +34,7 @@ __all__ = [
     "SUBSETS",
     "TIES",
     "DirectionMetrics",
+    "EmbeddingRankings",
     "EvaluationName",
     "Interval",
     "MetricName",
@@ -36,12 +45,16 @@ __all__ = [
     "compare",
     "direction_metrics",
     "dual_softmax",
+    "embedding_metrics",
     "k_occurrence",
     "metric_name",
     "parse_metric_name",
     "qb_norm",
+    "rank_both_directions",
+    "rank_embeddings",
     "rank_queries",
     "ranks",
+    "require_unique_ids",
     "restrict_queries",
     "retrieval_metrics",
     "skewness",

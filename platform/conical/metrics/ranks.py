@@ -150,7 +150,7 @@ def rank_queries(similarity: Matrix, positives: Positives | None = None, *, bloc
     )
     require(block_rows >= 1, f"block_rows must be >= 1, got {block_rows}")
     num_queries, num_gallery = similarity.shape
-    columns, starts = _flat_positives(positives, num_queries=num_queries, num_gallery=num_gallery)
+    columns, starts = flat_positives(positives, num_queries=num_queries, num_gallery=num_gallery)
     better, tied, positives_tied = (np.empty(num_queries, dtype=np.int64) for _ in range(3))
     for first in range(0, num_queries, block_rows):
         rows = slice(first, min(first + block_rows, num_queries))
@@ -187,10 +187,14 @@ def _wide_block(similarity: Matrix, rows: slice) -> NDArray[Any]:
     return scores
 
 
-def _flat_positives(
+def flat_positives(
     positives: Positives | None, *, num_queries: int, num_gallery: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Correct columns one query after the other, and where each query's begin (one more entry than queries)."""
+    """Correct columns one query after the other, and where each query's begin (one more entry than queries).
+
+    Raises:
+        ValueError: a query has none, or a column does not exist.
+    """
     if positives is None:
         require(
             num_gallery >= num_queries,
@@ -202,6 +206,11 @@ def _flat_positives(
         len(positives) == num_queries,
         f"positives must have one entry for each of the {num_queries} queries, got {len(positives)}",
     )
+    if isinstance(positives, np.ndarray) and positives.ndim == 1 and positives.dtype.kind in "iu":
+        # one each: no loop, unless to name the query that is wrong
+        columns = positives.astype(np.int64)
+        if ((columns >= 0) & (columns < num_gallery)).all():
+            return columns, np.arange(num_queries + 1)
     # a column named twice is still one column
     entries = [np.unique(np.asarray(_as_columns(entry))) for entry in positives]
     for query, entry in enumerate(entries):

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conical.core.options import require
+from conical.metrics.alignment import Ids, checked_groups, checked_owner, require_unique_ids
+from conical.metrics.blockwise import TILE, rank_both_directions
 from conical.metrics.names import METRICS
-from conical.metrics.ranks import Matrix, Positives, Ranking, as_array, rank_queries
+from conical.metrics.ranks import Matrix, Ranking, as_array, rank_queries
 from conical.metrics.significance import Interval, bootstrap_intervals, point_value
 
 Rescore: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
@@ -104,6 +106,9 @@ def retrieval_metrics(
     text_video: NDArray[np.integer[Any]] | None = None,
     video_groups: NDArray[Any] | None = None,
     rescore: Rescore | None = None,
+    rescore_v2t: Rescore | None = None,
+    text_ids: Ids | None = None,
+    video_ids: Ids | None = None,
     num_resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -118,6 +123,9 @@ def retrieval_metrics(
             together. None: each video is a group.
         rescore: maps (query, gallery) scores to new ones, for example `dual_softmax`; applied to each direction with
             its queries as rows. Name such numbers with their family.
+        rescore_v2t: for video to text another one, for example `qb_norm` with a bank of videos; None: `rescore`.
+        text_ids: one a row; padding and repetition are refused.
+        video_ids: one a column; padding and repetition are refused.
         num_resamples: of the bootstrap, at least 1.
         confidence: of the intervals, in (0, 1).
         seed: of the bootstrap.
@@ -134,37 +142,109 @@ def retrieval_metrics(
     >>> round(metrics.t2v.R1, 1), metrics.t2v.MedR, metrics.v2t.R1
     (66.7, 1.0, 100.0)
     """
-    owner = _checked_owner(text_video, shape=tuple(similarity.shape))
-    videos, group_of_text = np.unique(owner, return_inverse=True)
-    labels = _checked_groups(video_groups, num_videos=similarity.shape[1])
+    require(
+        similarity.ndim == 2 and min(similarity.shape) > 0,
+        f"similarity must be (text, video), got shape {tuple(similarity.shape)}",
+    )
+    num_texts, num_videos = similarity.shape
+    require_unique_ids("text_ids", text_ids, count=num_texts)
+    require_unique_ids("video_ids", video_ids, count=num_videos)
+    owner = checked_owner(text_video, num_texts=num_texts, num_videos=num_videos)
     bootstrap: dict[str, Any] = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
+    labels = checked_groups(video_groups, num_videos=num_videos)
+    videos, group_of_text = np.unique(owner, return_inverse=True)
 
     text_to_video = similarity if rescore is None else rescore(as_array(similarity))
-    t2v = _direction(text_to_video, owner, groups=labels[owner], **bootstrap)
+    t2v = direction_metrics(rank_queries(text_to_video, owner), groups=labels[owner], **bootstrap)
 
     video_to_text = as_array(similarity).T[videos]
-    if rescore is not None:
-        video_to_text = rescore(video_to_text)
+    rescore_v2t = rescore_v2t or rescore
+    if rescore_v2t is not None:
+        video_to_text = rescore_v2t(video_to_text)
     order = np.argsort(group_of_text, kind="stable")
     first_of_group = np.searchsorted(group_of_text[order], np.arange(len(videos)))
     by_group = np.maximum.reduceat(video_to_text[:, order], first_of_group, axis=1)
-    v2t = _direction(by_group, None, groups=labels[videos], **bootstrap)
+    v2t = direction_metrics(rank_queries(by_group), groups=labels[videos], **bootstrap)
     if len(videos) == len(owner):
         return RetrievalMetrics(t2v=t2v, v2t=v2t)
     own_texts = np.split(order, first_of_group[1:])
-    return RetrievalMetrics(
-        t2v=t2v, v2t=v2t, v2t_any=_direction(video_to_text, own_texts, groups=labels[videos], **bootstrap)
-    )
+    v2t_any = direction_metrics(rank_queries(video_to_text, own_texts), groups=labels[videos], **bootstrap)
+    return RetrievalMetrics(t2v=t2v, v2t=v2t, v2t_any=v2t_any)
 
 
-def _direction(
-    similarity: Matrix, positives: Positives | None, *, groups: NDArray[Any], **bootstrap: Any
+def embedding_metrics(
+    text: Matrix,
+    video: Matrix,
+    *,
+    text_video: NDArray[np.integer[Any]] | None = None,
+    video_groups: NDArray[Any] | None = None,
+    text_ids: Ids | None = None,
+    video_ids: Ids | None = None,
+    num_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    tile: int = TILE,
+) -> RetrievalMetrics:
+    """Metrics of embeddings by dot product, exactly, without holding the matrix of scores.
+
+    Args:
+        text: (text, dim), NumPy or torch, any real type; normalise first for cosines.
+        video: (video, dim).
+        text_video: as for `retrieval_metrics`.
+        video_groups: as for `retrieval_metrics`.
+        text_ids: one a text; padding and repetition are refused.
+        video_ids: one a video; padding and repetition are refused.
+        num_resamples: of the bootstrap, at least 1.
+        confidence: of the intervals, in (0, 1).
+        seed: of the bootstrap.
+        tile: see `rank_embeddings`.
+
+    Returns:
+        t2v, v2t and, where a video has several texts, v2t_any.
+
+    Raises:
+        ValueError: a shape, id or number is wrong, or a row is zero (padding), NaN or infinite.
+
+    >>> embedding_metrics(np.eye(3), np.eye(3)[[0, 2, 1]]).t2v.MeanR
+    2.0
+    """
+    bootstrap: dict[str, Any] = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
+    found = rank_both_directions(text, video, text_video=text_video, text_ids=text_ids, video_ids=video_ids, tile=tile)
+    owner = checked_owner(text_video, num_texts=len(text), num_videos=len(video))
+    labels = checked_groups(video_groups, num_videos=len(video))
+    of_texts, of_videos = labels[owner], labels[np.unique(owner)]
+    t2v = direction_metrics(found.t2v, groups=of_texts, **bootstrap)
+    v2t = direction_metrics(found.v2t, groups=of_videos, **bootstrap)
+    if found.v2t_any is None:
+        return RetrievalMetrics(t2v=t2v, v2t=v2t)
+    return RetrievalMetrics(t2v=t2v, v2t=v2t, v2t_any=direction_metrics(found.v2t_any, groups=of_videos, **bootstrap))
+
+
+def direction_metrics(
+    ranking: Ranking,
+    *,
+    groups: NDArray[Any] | None = None,
+    num_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> DirectionMetrics:
-    ranking = rank_queries(similarity, positives)
-    values = {name: point_value(ranking, name) for name in METRICS}
+    """Metrics of one direction out of its ranking.
+
+    Args:
+        ranking: of its queries.
+        groups: (query,) any labels; queries that share one are resampled together.
+        num_resamples: of the bootstrap, at least 1.
+        confidence: of the intervals, in (0, 1).
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: a number or the shape of `groups` is wrong.
+    """
     return DirectionMetrics(
-        **values,
-        intervals=bootstrap_intervals(ranking, groups=groups, **bootstrap),
+        **{name: point_value(ranking, name) for name in METRICS},
+        intervals=bootstrap_intervals(
+            ranking, groups=groups, num_resamples=num_resamples, confidence=confidence, seed=seed
+        ),
         tie_bounds={name: _tie_bounds(ranking, name) for name in METRICS},
         num_queries=len(ranking),
         num_gallery=ranking.num_gallery,
@@ -175,35 +255,3 @@ def _direction(
 def _tie_bounds(ranking: Ranking, metric: str) -> Interval:
     low, high = sorted(point_value(ranking.values(ties), metric) for ties in ("optimistic", "pessimistic"))
     return Interval(low=low, high=high)
-
-
-def _checked_owner(text_video: NDArray[np.integer[Any]] | None, *, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    require(len(shape) == 2 and min(shape) > 0, f"similarity must be (text, video), got shape {shape}")
-    num_texts, num_videos = shape
-    if text_video is None:
-        require(
-            num_videos >= num_texts,
-            f"without text_video row i belongs to column i, but there are {num_texts} texts and {num_videos} videos: "
-            "give text_video",
-        )
-        return np.arange(num_texts)
-    owner = np.asarray(text_video)
-    require(
-        owner.shape == (num_texts,) and owner.dtype.kind in "iu",
-        f"text_video must be {num_texts} integers, one a text, got {owner.dtype} of shape {owner.shape}",
-    )
-    require(
-        bool((owner >= 0).all() and (owner < num_videos).all()),
-        f"text_video must be columns 0 to {num_videos - 1}, got {owner.min()} to {owner.max()}",
-    )
-    return owner.astype(np.int64)
-
-
-def _checked_groups(video_groups: NDArray[Any] | None, *, num_videos: int) -> NDArray[Any]:
-    if video_groups is None:
-        return np.arange(num_videos)
-    require(
-        np.shape(video_groups) == (num_videos,),
-        f"video_groups must have one label for each of the {num_videos} videos, got shape {np.shape(video_groups)}",
-    )
-    return np.asarray(video_groups)
