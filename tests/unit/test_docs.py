@@ -135,7 +135,7 @@ def test_the_list_of_the_dataset_how_to_is_read(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "adding_a_dataset.md").read_text(encoding="utf-8")
     (rows,) = [code for language, code in _FENCE.findall(page) if language == "json"]
     (tmp_path / "manifest.jsonl").write_text(rows, encoding="utf-8")
-    assert [(record.split, record.end_seconds) for record in read_manifest_file(tmp_path)] == [
+    assert [(record.split, record.end_seconds) for record in read_manifest_file(tmp_path).videos] == [
         ("train", None),
         ("test", 20),
     ]

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import json
+import math
+from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from conical import datasets
 from conical.core.errors import DataError
 from conical.core.records import VideoRecord
 from conical.datasets import confined_path, read_manifest_file
+from conical.store import write_manifest
 
 ROW = {"video_id": "a", "uri": "clips/a.mp4", "split": "train"}
 
@@ -16,6 +22,11 @@ def _write_lines(root: Path, *rows: object) -> Path:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     (root / "manifest.jsonl").write_text("\n".join(lines))
     return root
+
+
+def _write_parquet(path: Path, rows: list[dict[str, object]]) -> None:
+    names = dict.fromkeys(name for row in rows for name in row)
+    pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), path)
 
 
 def test_json_lines_hold_every_field_of_a_record(tmp_path: Path) -> None:
@@ -27,11 +38,11 @@ def test_json_lines_hold_every_field_of_a_record(tmp_path: Path) -> None:
         "source_id": "yt1",
         "extra": {"kind": [1]},
     }
-    records = read_manifest_file(_write_lines(tmp_path, full, "", {**ROW, "video_id": "b"}))
-    assert records == [
+    annotations = read_manifest_file(_write_lines(tmp_path, full, "", {**ROW, "video_id": "b"}))
+    assert annotations.videos == (
         VideoRecord(**{**full, "captions": ("A cat. ", "一只猫")}),
         VideoRecord(video_id="b", uri="clips/a.mp4", split="train"),
-    ]
+    )
 
 
 def test_csv_rows_of_one_video_become_one(tmp_path: Path) -> None:
@@ -41,10 +52,66 @@ def test_csv_rows_of_one_video_become_one(tmp_path: Path) -> None:
         "b,b.mp4,test,three,,4\n"
         "a,a.mp4,train,four,0.5,\n"
     )
-    assert read_manifest_file(tmp_path) == [
+    assert read_manifest_file(tmp_path).videos == (
         VideoRecord(video_id="a", uri="a.mp4", split="train", captions=("one, two", "four"), start_seconds=0.5),
         VideoRecord(video_id="b", uri="b.mp4", split="test", captions=("three",), end_seconds=4.0),
+    )
+
+
+def test_parquet_holds_a_row_a_video(tmp_path: Path) -> None:
+    rows = [
+        {**ROW, "captions": ["A cat. ", "一只猫"], "start_seconds": 1.5, "extra": '{"kind": [1]}', "source_id": "yt1"},
+        {"video_id": "b", "split": "test", "captions": [], "end_seconds": 2.5},
     ]
+    _write_parquet(tmp_path / "manifest.parquet", rows)
+    assert read_manifest_file(tmp_path).videos == (
+        VideoRecord(**ROW, captions=("A cat. ", "一只猫"), start_seconds=1.5, extra={"kind": [1]}, source_id="yt1"),
+        VideoRecord(video_id="b", uri="", split="test", end_seconds=2.5),
+    )
+
+
+def test_parquet_may_hold_a_row_a_caption(tmp_path: Path) -> None:
+    rows = [
+        {**ROW, "caption": "one", "end_seconds": math.nan},
+        {**ROW, "video_id": "b", "caption": None, "end_seconds": 4.0},
+        {**ROW, "caption": "two", "end_seconds": math.nan},
+    ]
+    _write_parquet(tmp_path / "manifest.parquet", rows)
+    assert [(r.video_id, r.captions, r.end_seconds) for r in read_manifest_file(tmp_path).videos] == [
+        ("a", ("one", "two"), None),
+        ("b", (), 4.0),
+    ]
+
+
+def test_the_stores_own_manifest_can_be_read_again(tmp_path: Path) -> None:
+    records = [
+        VideoRecord(video_id="a", uri="a.mp4", split="train", captions=("x", "x"), extra={"asr": ["hm"], "n": 1.5}),
+        VideoRecord(video_id="b", uri="", split="val", start_seconds=0.5, end_seconds=2.0, source_id="s"),
+    ]
+    write_manifest(tmp_path / "manifest.parquet", records)
+    assert list(read_manifest_file(tmp_path).videos) == records
+
+
+@pytest.mark.parametrize("place", ["jsonl", "csv", "parquet"])
+def test_a_video_without_an_address_is_found_by_its_id(tmp_path: Path, place: str) -> None:
+    row = {"video_id": "a", "uri": "", "split": "train"}
+    if place == "jsonl":
+        _write_lines(tmp_path, row)
+    elif place == "csv":
+        (tmp_path / "manifest.csv").write_text("video_id,split\na,train\n")
+    else:
+        _write_parquet(tmp_path / "manifest.parquet", [row])
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.webm").write_bytes(b"video")
+    assert [record.uri for record in datasets.load("manifest", tmp_path)] == ["deep/a.webm"]
+
+
+def test_blank_captions_are_kept_for_the_import_to_count(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"video")
+    (tmp_path / "manifest.csv").write_text('video_id,uri,split,caption\na,a.mp4,test,x\na,a.mp4,test," "\n')
+    assert read_manifest_file(tmp_path).videos[0].captions == ("x", " ")
+    records, summary = datasets.read_dataset("manifest", tmp_path)
+    assert (records[0].captions, summary.num_blank_captions) == (("x",), 1)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +124,9 @@ def test_csv_rows_of_one_video_become_one(tmp_path: Path) -> None:
         ({**ROW, "captions": [1]}, r"line 1: captions must be a list of strings, got \[1\]"),
         ({**ROW, "start_seconds": True}, "line 1: start_seconds must be int, got True"),
         ({**ROW, "uri": "../a.mp4"}, "uri must stay under the dataset root .*, got '../a.mp4'"),
+        ({**ROW, "end_seconds": math.inf}, "line 1: end_seconds must be finite, got inf: leave it out"),
+        ({**ROW, "start_seconds": math.nan}, "line 1: start_seconds must be finite, got nan"),
+        ({**ROW, "extra": {"x": math.nan}}, "line 1: extra must hold JSON values .*: turn them into text or numbers"),
         ("{", "line 1 is not JSON"),
         ("[1]", "line 1 must be a JSON object, got list"),
     ],
@@ -75,6 +145,8 @@ def test_a_wrong_line_is_named(tmp_path: Path, row: object, message: str) -> Non
             "video_id,uri,split\na,a.mp4,train\na,b.mp4,train\n",
             "line 3 must agree with line 2 on 'a' but for its caption",
         ),
+        ("video_id,uri,split\n,a.mp4,train\n,b.mp4,train\n", "line 2: the field 'video_id' is missing"),
+        ("video_id,split,captions\na,train,x\n", "must have a column 'caption' with one a row, got 'captions'"),
         ("video_id,uri,split,end_seconds\na,a.mp4,train,x\n", "line 2: end_seconds must be a number .*, got 'x'"),
     ],
 )
@@ -84,21 +156,56 @@ def test_a_wrong_csv_row_is_named(tmp_path: Path, text: str, message: str) -> No
         read_manifest_file(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([ROW, {**ROW, "split": "tests"}], "row 2: split of a must be one of train, val, test; got 'tests'"),
+        ([{**ROW, "video_id": 7}], "row 1: video_id must be str, got 7"),
+        ([{**ROW, "captions": ["x", None]}], r"row 1: captions must be a list of strings, got \['x', None\]"),
+        ([{**ROW, "extra": "{"}], "row 1: extra must be a number or a JSON object, got '{'"),
+        ([{**ROW, "extra": {"day": date(2026, 1, 1)}}], "row 1: extra must hold JSON values .*date"),
+        ([{**ROW, "caption": "x", "captions": ["x"]}], "must have a column 'caption' or 'captions', got both"),
+        (
+            [{**ROW, "caption": "x"}, {**ROW, "caption": "y", "split": "val"}],
+            "row 2 must agree with row 1 on 'a' but for its caption",
+        ),
+    ],
+)
+def test_a_wrong_parquet_row_is_named(tmp_path: Path, rows: list[dict[str, object]], message: str) -> None:
+    _write_parquet(tmp_path / "manifest.parquet", rows)
+    with pytest.raises(DataError, match=message):
+        read_manifest_file(tmp_path)
+
+
+def test_a_list_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.parquet").write_bytes(b"PAR1" * 9)
+    with pytest.raises(DataError, match=r"manifest.parquet cannot be read as Parquet \(.*\): write it anew"):
+        read_manifest_file(tmp_path)
+
+
+def test_two_lists_in_one_root_are_refused_unless_one_is_named(tmp_path: Path) -> None:
+    _write_lines(tmp_path, ROW)
+    (tmp_path / "manifest.csv").write_text("video_id,split\nb,train\n")
+    with pytest.raises(DataError, match=r"holds manifest.jsonl and manifest.csv: name one of them \(--option file="):
+        read_manifest_file(tmp_path)
+    assert [record.video_id for record in read_manifest_file(tmp_path, file="manifest.csv").videos] == ["b"]
+
+
 def test_a_root_without_a_list_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds neither manifest.jsonl nor manifest.csv: write one of them"):
+    with pytest.raises(DataError, match=r"holds none of manifest.jsonl, manifest.csv, manifest.parquet: write one"):
         read_manifest_file(tmp_path)
 
 
 def test_a_list_of_another_name_is_read_when_asked_for(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text(json.dumps(ROW))
-    assert [record.video_id for record in read_manifest_file(tmp_path, file="mine.jsonl")] == ["a"]
+    assert [record.video_id for record in read_manifest_file(tmp_path, file="mine.jsonl").videos] == ["a"]
     with pytest.raises(DataError, match=r"there is no manifest .*other.jsonl"):
         read_manifest_file(tmp_path, file="other.jsonl")
 
 
 def test_a_list_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("")
-    with pytest.raises(DataError, match=r"a manifest must be a .jsonl or .csv file, got 'mine.txt'"):
+    with pytest.raises(DataError, match=r"a manifest must be a .jsonl, .csv or .parquet file, got 'mine.txt'"):
         read_manifest_file(tmp_path, file="mine.txt")
 
 
