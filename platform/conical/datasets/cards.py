@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from conical.core.errors import ConfigError, DataError
-from conical.core.records import DatasetSummary, VideoRecord
+from conical.core.records import SPLITS, DatasetSummary, VideoRecord
 from conical.core.registry import resolve
 from conical.datasets.annotations import Annotations, PublishedList
+from conical.datasets.didemo import DIDEMO_LISTS, read_didemo
 from conical.datasets.importing import assemble, check_lists, check_records
 from conical.datasets.manifest import read_manifest_file
+from conical.datasets.msrvtt import MSRVTT_LISTS, read_msrvtt
+from conical.datasets.msvd import MSVD_LISTS, read_msvd
 from conical.datasets.scenes import read_scenes
+from conical.datasets.videomind import read_videomind
 
 # Annotations, or records alone where there is nothing more to say
 Reader = Callable[..., Annotations | Sequence[VideoRecord]]
@@ -54,10 +58,44 @@ DATASETS: dict[str, DatasetCard] = {
     ),
     "manifest": DatasetCard(
         name="manifest",
-        description="Your own videos, listed in manifest.jsonl or manifest.csv.",
+        description="Your own videos, listed in manifest.jsonl, manifest.csv or manifest.parquet.",
         reader=read_manifest_file,
         source="the user",
         licence="the user's",
+    ),
+    "msrvtt": DatasetCard(
+        name="msrvtt",
+        description="10,000 YouTube clips with 20 sentences each; splits 1k-A (9k and 7k), 1k-B and full.",
+        reader=read_msrvtt,
+        source="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018; 1k-B: Miech et al., arXiv:1804.02516",
+        licence="videos: their uploaders'; annotations: none stated",
+        splits=SPLITS,
+        lists=MSRVTT_LISTS,
+    ),
+    "msvd": DatasetCard(
+        name="msvd",
+        description="1,970 YouTube clips with about 40 sentences each.",
+        reader=read_msvd,
+        source="Chen and Dolan, ACL 2011; splits: Venugopalan et al., NAACL 2015",
+        licence="videos: their uploaders'; annotations: none stated",
+        splits=SPLITS,
+        lists=MSVD_LISTS,
+    ),
+    "didemo": DatasetCard(
+        name="didemo",
+        description="10,461 Flickr videos, the sentences of each joined into one paragraph.",
+        reader=read_didemo,
+        source="Anne Hendricks et al., ICCV 2017; lists: Liu et al., BMVC 2019",
+        licence="videos: their uploaders', on Flickr under Creative Commons; annotations: BSD-2-Clause",
+        splits=("val", "test"),
+        lists=DIDEMO_LISTS,
+    ),
+    "videomind": DatasetCard(
+        name="videomind",
+        description="Videos with factual, abstract and intent layers of text; field names are a mapping to be checked.",
+        reader=read_videomind,
+        source="Yang et al., arXiv:2507.18552",
+        licence="as its publication says; not looked at",
     ),
 }
 

@@ -1,0 +1,85 @@
+"""Values out of annotation files: of the right type, or named with the place they stand at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from conical.core.errors import DataError
+from conical.core.records import VideoRecord
+
+Kind = TypeVar("Kind")
+
+
+def typed(value: Any, kind: type[Kind], where: str) -> Kind:
+    """The value, if it is of that type.
+
+    Args:
+        value: from a file.
+        kind: what it must be; `float` takes whole numbers too, but no infinity; nothing takes truth values.
+        where: file and entry, for the message.
+
+    Raises:
+        DataError: it is of another type.
+    """
+    allowed: tuple[type, ...] = (int, float) if kind is float else (kind,)
+    is_endless = isinstance(value, float) and not math.isfinite(value)
+    if not isinstance(value, allowed) or isinstance(value, bool) or is_endless:
+        raise DataError(f"{where} must be {kind.__name__}, got {_short(value)}: take the published file")
+    return value  # type: ignore[return-value]  # an int stands for a float
+
+
+def entry(mapping: Mapping[str, Any], key: str, kind: type[Kind], where: str) -> Kind:
+    """The value of a key, if it is of that type.
+
+    Args:
+        mapping: an object of a file.
+        key: which of its fields.
+        kind: as for `typed`.
+        where: file and entry, for the message.
+
+    Raises:
+        DataError: the key is missing, or its value is of another type.
+    """
+    if key not in mapping:
+        raise DataError(f"{where}: the field {key!r} is missing, it has {', '.join(mapping) or 'none'}")
+    return typed(mapping[key], kind, f"{where}: {key}")
+
+
+def to_record(where: str, **fields: Any) -> VideoRecord:
+    """A record whose file is still to be found.
+
+    Args:
+        where: file and entry, for the message.
+        fields: those of `VideoRecord` but `uri`.
+
+    Raises:
+        DataError: a field is out of range.
+    """
+    try:
+        return VideoRecord(uri="", **fields)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def split_of_each(lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The split of each video id.
+
+    Args:
+        lists: split to its video ids.
+
+    Raises:
+        DataError: an id is in two splits.
+    """
+    splits: dict[str, str] = {}
+    for split, ids in lists.items():
+        for video_id in ids:
+            if splits.setdefault(video_id, split) != split:
+                raise DataError(f"video {video_id!r} is in the lists of {splits[video_id]} and {split}: mend the lists")
+    return splits
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
