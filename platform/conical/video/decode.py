@@ -6,6 +6,9 @@ in AVI, on open GOPs and on B-frame MPEG-4 (`docs/method.md` 5).
     1. probe        count the packets                        -> which indices to take, if each packet shows a frame
     2. decode       all frames in order, convert the sampled -> the count as the decoder has it
     3. decode again only where the two counts differ, with the indices of the true count
+
+A backend reads a file only where the accuracy suite found it exact on that kind (`rules`); `auto` takes the fastest of
+those, and the next one where it refuses.
 """
 
 from __future__ import annotations
@@ -27,9 +30,11 @@ from conical.video.image_folder import IMAGES_DECODER, image_frames
 from conical.video.probe import IMAGES_CONTAINER, VideoInfo, probe
 from conical.video.pyav_backend import pyav_frames
 from conical.video.recipe import FrameRecipe
+from conical.video.rules import AUTO_ORDER, refuse_if_inexact
 from conical.video.sampling import sample_indices, window_span
+from conical.video.torchcodec_backend import torchcodec_frames
 
-BACKENDS: dict[str, Backend] = {"pyav": pyav_frames, "decord": decord_frames}
+BACKENDS: dict[str, Backend] = {"pyav": pyav_frames, "decord": decord_frames, "torchcodec": torchcodec_frames}
 
 
 def sample_frames(
@@ -50,24 +55,21 @@ def sample_frames(
         DecodeError: see `probe` and the backends; also `truncated` when no frame lies in the window.
     """
     info = probe(path)
-    # PyAV is exact on every kind of file of the suite and converts only the frames that are kept
-    decoder = "pyav" if recipe.decoder == "auto" else recipe.decoder
-    backend: Backend = resolve("decoder", decoder, BACKENDS)
-    if info.container == IMAGES_CONTAINER:
-        decoder, backend = IMAGES_DECODER, image_frames
     window = _Window(start_seconds, end_seconds)
-    expected = window_span(info.frame_seconds, start_seconds=start_seconds, end_seconds=end_seconds)
-    for _ in range(2):
-        wanted = (
-            sample_indices(expected, num_frames=recipe.num_frames, sampler=recipe.sampler) if expected else ((), False)
-        )
-        reading = _read(info, backend, window=window, wanted=frozenset(wanted[0]), size=recipe.size)
-        if not reading.span:
-            raise _nothing_there(info, window)
-        if reading.span == expected:
-            return _gather(reading, wanted[0], decoder=decoder, is_padded=wanted[1])
-        expected = reading.span
-    raise DecodeError("corrupt", f"{info.path.name}: the number of frames differs from one reading to the next")
+    if info.container == IMAGES_CONTAINER:
+        return _sample_with(IMAGES_DECODER, image_frames, info=info, recipe=recipe, window=window)
+    first_refusal: DecodeError | None = None
+    for decoder in AUTO_ORDER if recipe.decoder == "auto" else (recipe.decoder,):
+        backend: Backend = resolve("decoder", decoder, BACKENDS)
+        try:
+            refuse_if_inexact(decoder, info)
+            return _sample_with(decoder, backend, info=info, recipe=recipe, window=window)
+        except DecodeError as error:
+            if error.kind != "refused":
+                raise
+            first_refusal = first_refusal or error
+    assert first_refusal is not None
+    raise first_refusal
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,23 @@ class _Reading:
     span: range
     pictures: dict[int, NDArray[np.uint8]]
     seconds: dict[int, float]
+
+
+def _sample_with(
+    decoder: str, backend: Backend, *, info: VideoInfo, recipe: FrameRecipe, window: _Window
+) -> SampledFrames:
+    expected = window_span(info.frame_seconds, start_seconds=window.start_seconds, end_seconds=window.end_seconds)
+    for _ in range(2):
+        wanted = (
+            sample_indices(expected, num_frames=recipe.num_frames, sampler=recipe.sampler) if expected else ((), False)
+        )
+        reading = _read(info, backend, window=window, wanted=frozenset(wanted[0]), size=recipe.size)
+        if not reading.span:
+            raise _nothing_there(info, window)
+        if reading.span == expected:
+            return _gather(reading, wanted[0], decoder=decoder, is_padded=wanted[1])
+        expected = reading.span
+    raise DecodeError("corrupt", f"{info.path.name}: the number of frames differs from one reading to the next")
 
 
 def _read(info: VideoInfo, backend: Backend, *, window: _Window, wanted: frozenset[int], size: int) -> _Reading:

@@ -11,13 +11,8 @@ from typing import Any
 
 from conical.core.errors import DecodeError
 from conical.video.backend import DecodedFrame
-from conical.video.geometry import Orientation
 from conical.video.probe import VideoInfo
-
-# Its bundled FFmpeg turns deeper pictures into RGB wrongly (measured on 10-bit HEVC: off by up to 170 of 255).
-_EXACT_PIXEL_FORMATS = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
-# On MPEG-TS it fails for want of times; others are not measured.
-_EXACT_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "mpeg")
+from conical.video.pyav_backend import key_frame_sizes, upright_orientation
 
 
 def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
@@ -27,6 +22,7 @@ def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
         DecodeError: `refused`, decord is absent, cannot open the file or is not exact on this kind; `corrupt`, its
             decoder refuses a packet.
     """
+    orientation = upright_orientation(info, decoder="decord")
     reader, errors = _open(info)
     try:
         for index in range(len(reader)):
@@ -39,8 +35,7 @@ def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
             yield DecodedFrame(
                 seconds=info.frame_seconds[min(index, info.num_frames - 1)],
                 to_rgb=lambda picture=picture: picture,
-                # decord has turned the picture upright; its pixels then lie on their side too
-                orientation=Orientation(sample_aspect=_shown_aspect(info, picture.shape)),
+                orientation=orientation,
             )
     except StopIteration:
         raise DecodeError("corrupt", f"{info.path.name}: decord ends before its own number of frames") from None
@@ -60,9 +55,9 @@ def _open(info: VideoInfo) -> tuple[Any, tuple[type[Exception], ...]]:
         raise DecodeError("refused", "decord is not installed: choose decoder = 'pyav'") from error
     errors = (RuntimeError, DECORDError)
     name = info.path.name
-    if info.pixel_format not in _EXACT_PIXEL_FORMATS or info.container not in _EXACT_CONTAINERS:
-        kind = f"{info.pixel_format} in {info.container}"
-        raise DecodeError("refused", f"{name}: decord is not exact on {kind}; choose decoder = 'pyav'")
+    if len(key_frame_sizes(info)) > 1:
+        # it squeezes all pictures into the size of the first
+        raise DecodeError("refused", f"{name}: decord cannot follow a change of size; choose decoder = 'pyav'")
     try:
         reader = decord.VideoReader(str(info.path), num_threads=1)
     except errors as error:
@@ -73,11 +68,6 @@ def _open(info: VideoInfo) -> tuple[Any, tuple[type[Exception], ...]]:
         counts = f"{len(reader)} frames, the file shows {info.num_frames}"
         raise DecodeError("refused", f"{name}: decord counts {counts}; choose decoder = 'pyav'")
     return reader, errors
-
-
-def _shown_aspect(info: VideoInfo, shape: tuple[int, ...]) -> float:
-    is_turned = shape[:2] == (info.width, info.height) and info.width != info.height
-    return 1 / info.sample_aspect if is_turned else info.sample_aspect
 
 
 def _first_line(error: Exception) -> str:

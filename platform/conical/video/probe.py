@@ -33,6 +33,8 @@ class VideoInfo:
         origin_seconds: the file's own time of the first frame.
         num_declared_frames: frames by the header; 0 if it does not say.
         has_b_frames: the stream is stored in another order than it is shown.
+        stream_index: number of the stream in the file.
+        num_video_streams: how many there are; only the first is read.
     """
 
     path: Path
@@ -46,6 +48,8 @@ class VideoInfo:
     origin_seconds: float
     num_declared_frames: int
     has_b_frames: bool
+    stream_index: int = 0
+    num_video_streams: int = 1
 
     @property
     def num_frames(self) -> int:
@@ -143,6 +147,8 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
         origin_seconds=origin,
         num_declared_frames=stream.frames,
         has_b_frames=any(packet.pts != packet.dts for packet in packets if packet.pts is not None),
+        stream_index=stream.index,
+        num_video_streams=len(container.streams.video),
     )
 
 

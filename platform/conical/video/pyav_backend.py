@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,42 +12,99 @@ from numpy.typing import NDArray
 
 from conical.core.errors import DecodeError
 from conical.video.backend import DecodedFrame
-from conical.video.geometry import Orientation
+from conical.video.geometry import Orientation, orientation_of_matrix
 from conical.video.probe import VideoInfo
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import FFmpegError, VideoFrame
+    from av.video.reformatter import VideoReformatter
 
 
-def pyav_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
+def pyav_frames(info: VideoInfo) -> Generator[DecodedFrame]:
     """Every frame of the first video stream.
 
     Raises:
         DecodeError: `corrupt`, the decoder refuses a packet.
     """
     import av
+    from av.video.reformatter import VideoReformatter
 
+    to_rgb = partial(_to_rgb, VideoReformatter())
     try:
         with av.open(info.path) as container:
             stream = container.streams.video[0]
             # one thread a file: ingest runs one file a core, and errors then surface at the packet that causes them
             stream.thread_count = 1
+            origin: float | None = None
             for index, frame in enumerate(container.decode(stream)):
+                # the probe's origin is the first packet, which shows nothing where an open group was cut
+                origin = frame.time if origin is None else origin
                 yield DecodedFrame(
-                    seconds=_seconds(frame, index, info),
-                    to_rgb=partial(_to_rgb, frame),
-                    orientation=Orientation(sample_aspect=info.sample_aspect, rotation_degrees=frame.rotation),
+                    seconds=_seconds(frame, index, info, origin=origin),
+                    to_rgb=partial(to_rgb, frame),
+                    orientation=_orientation(frame, info),
                     is_corrupt=frame.is_corrupt,
                 )
     except av.error.FFmpegError as error:
-        raise DecodeError("corrupt", f"{info.path.name}: the decoder refuses a packet ({error.strerror})") from error
+        raise _packet_refused(info, error) from error
 
 
-def _seconds(frame: VideoFrame, index: int, info: VideoInfo) -> float:
-    if frame.time is not None:
-        return round(float(frame.time) - info.origin_seconds, 6)
-    return info.frame_seconds[min(index, info.num_frames - 1)]
+def upright_orientation(info: VideoInfo, *, decoder: str) -> Orientation:
+    """What is left to do to the pictures of a decoder that turns them itself, but knows no mirrors.
+
+    Args:
+        info: the file; its first frame is decoded, since only frames carry the display matrix.
+        decoder: name of the decoder, for the message.
+
+    Raises:
+        DecodeError: `refused`, the pictures are to be mirrored or turned by an angle between; as `pyav_frames`.
+    """
+    with closing(pyav_frames(info)) as frames:
+        stored = next((frame.orientation for frame in frames), Orientation(sample_aspect=info.sample_aspect))
+    if stored.is_mirrored or stored.rotation_degrees % 90:
+        turn = "mirror pictures" if stored.is_mirrored else f"turn pictures by {stored.rotation_degrees} degrees"
+        raise DecodeError("refused", f"{info.path.name}: {decoder} cannot {turn}; choose decoder = 'pyav'")
+    # the pixels of a picture that was laid on its side lie on their side too
+    is_on_side = stored.rotation_degrees % 180 == 90
+    return Orientation(sample_aspect=1 / stored.sample_aspect if is_on_side else stored.sample_aspect)
 
 
-def _to_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
-    return frame.to_ndarray(format="rgb24")
+def key_frame_sizes(info: VideoInfo) -> set[tuple[int, int]]:
+    """Widths and heights of the key frames, in px: more than one if the size changes midway.
+
+    Raises:
+        DecodeError: as `pyav_frames`.
+    """
+    import av
+
+    try:
+        with av.open(info.path) as container:
+            stream = container.streams.video[0]
+            stream.thread_count = 1
+            stream.codec_context.skip_frame = "NONKEY"
+            return {(frame.width, frame.height) for frame in container.decode(stream)}
+    except av.error.FFmpegError as error:
+        raise _packet_refused(info, error) from error
+
+
+def _packet_refused(info: VideoInfo, error: FFmpegError) -> DecodeError:
+    return DecodeError("corrupt", f"{info.path.name}: the decoder refuses a packet ({error.strerror})")
+
+
+def _seconds(frame: VideoFrame, index: int, info: VideoInfo, *, origin: float | None) -> float:
+    # AVI has no presentation times; FFmpeg then makes them up in storage order
+    if frame.time is None or origin is None or info.container == "avi":
+        return info.frame_seconds[min(index, info.num_frames - 1)]
+    return round(frame.time - origin, 6)
+
+
+def _orientation(frame: VideoFrame, info: VideoInfo) -> Orientation:
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Orientation(sample_aspect=info.sample_aspect)
+    return orientation_of_matrix(np.frombuffer(matrix, np.int32).tolist(), sample_aspect=info.sample_aspect)
+
+
+def _to_rgb(reformatter: VideoReformatter, frame: VideoFrame) -> NDArray[np.uint8]:
+    # one converter a file: a new one for each frame costs more than a small picture, so do its own threads
+    return reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()

@@ -11,7 +11,7 @@ from conical.video.sampling import SAMPLERS
 # Raised whenever the same options would give other pixels, so that old stores are never mistaken for new ones.
 RECIPE_VERSION = 1
 CODECS = ("raw", "jpeg")
-DECODERS = ("auto", "pyav", "decord")
+DECODERS = ("auto", "pyav", "decord", "torchcodec")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class FrameRecipe(Options):
         sampler: `uniform` or `segment_centre`.
         codec: `raw` (exact uint8) or `jpeg` (smaller, lossy).
         jpeg_quality: 1 to 100, read by the `jpeg` codec only.
-        decoder: `auto`, `pyav`, `decord`, or `package.module:Name` of a backend from outside.
+        decoder: `auto` (the fastest that is exact on the file), `pyav`, `decord`, `torchcodec`, or
+            `package.module:Name` of a backend from outside.
 
     Raises:
         ValueError: a value is out of range.

@@ -13,7 +13,10 @@ from conical.video import FrameRecipe
         ({"sampler": "unifrm"}, "sampler must be one of uniform, segment_centre; got 'unifrm'. Did you mean 'uniform'"),
         ({"codec": "png"}, "codec must be one of raw, jpeg; got 'png'"),
         ({"jpeg_quality": 101}, "jpeg_quality must be from 1 to 100, got 101"),
-        ({"decoder": "pyavv"}, "decoder must be one of auto, pyav, decord; got 'pyavv'. Did you mean 'pyav'"),
+        (
+            {"decoder": "pyavv"},
+            "decoder must be one of auto, pyav, decord, torchcodec; got 'pyavv'. Did you",
+        ),
     ],
 )
 def test_an_impossible_recipe_is_refused(values: dict[str, object], message: str) -> None:
