@@ -189,17 +189,18 @@ def read_rows(file: AnnotationFile, *columns: str) -> list[tuple[int, dict[str, 
         DataError: a column is missing, or a row has not as many cells as the header.
     """
     reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
-    if missing:
-        held = ", ".join(reader.fieldnames or ()) or "none"
-        raise DataError(f"{file} must have a column {missing[0]!r}, it has {held}: take the published file")
     try:
+        names = list(reader.fieldnames or ())
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num} is not CSV ({error}): download it again") from error
+        raise DataError(f"{file} is not CSV after line {reader.line_num} ({error}): download it again") from error
+    for column in columns:
+        if column not in names:
+            held = ", ".join(names) or "none"
+            raise DataError(f"{file} must have a column {column!r}, it has {held}: take the published file")
     for number, row in rows:
         if None in row or None in row.values():
-            raise DataError(f"{file}, line {number} must have {len(reader.fieldnames or ())} cells: quote commas")
+            raise DataError(f"{file}, line {number} must have {len(names)} cells: quote commas")
     return rows
 
 

@@ -46,9 +46,14 @@ def load_plain_pickle(content: bytes, where: str) -> Any:
         DataError: it asks for anything else, which the message names, or it is broken.
     """
     try:
-        data = _load(content, where, encoding="utf-8")
-    except UnicodeDecodeError:
-        data = _load(content, where, encoding="latin-1")
+        try:
+            data = _load(content, where, encoding="utf-8")
+        except UnicodeDecodeError:
+            data = _load(content, where, encoding="latin-1")
+    except DataError:
+        raise
+    except _WRONG_PROGRAM as error:
+        raise DataError(f"{where} is not a pickle of plain data ({error}): download it again") from error
     _refuse_other_types(data, where)
     return data
 
@@ -68,12 +73,7 @@ class _PlainUnpickler(pickle._Unpickler):
 def _load(content: bytes, where: str, *, encoding: str) -> Any:
     unpickler = _PlainUnpickler(io.BytesIO(content), encoding=encoding)
     unpickler.where = where
-    try:
-        return unpickler.load()
-    except (DataError, UnicodeDecodeError):
-        raise
-    except _WRONG_PROGRAM as error:
-        raise DataError(f"{where} is not a pickle of plain data ({error}): download it again") from error
+    return unpickler.load()
 
 
 def _refuse_other_types(data: Any, where: str) -> None:
