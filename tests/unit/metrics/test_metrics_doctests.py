@@ -8,7 +8,9 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["ranks", "recall", "rescoring", "significance", "names", "hubness"])
+@pytest.mark.parametrize(
+    "name", ["alignment", "blockwise", "hubness", "names", "ranks", "recall", "rescoring", "significance"]
+)
 def test_examples_in_the_docstrings_hold(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"conical.metrics.{name}"))
     assert results.attempted > 0
