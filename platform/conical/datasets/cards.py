@@ -12,12 +12,14 @@ from conical.core.records import SPLITS, DatasetSummary, VideoRecord
 from conical.core.registry import resolve
 from conical.datasets.annotations import Annotations, PublishedList
 from conical.datasets.didemo import DIDEMO_LISTS, read_didemo
+from conical.datasets.frames_folder import read_frames_folder
 from conical.datasets.importing import assemble, check_lists, check_records
 from conical.datasets.manifest import read_manifest_file
 from conical.datasets.msrvtt import MSRVTT_LISTS, read_msrvtt
 from conical.datasets.msvd import MSVD_LISTS, read_msvd
 from conical.datasets.scenes import read_scenes
 from conical.datasets.videomind import read_videomind
+from conical.datasets.webdataset import read_webdataset
 
 # Annotations, or records alone where there is nothing more to say
 Reader = Callable[..., Annotations | Sequence[VideoRecord]]
@@ -60,6 +62,20 @@ DATASETS: dict[str, DatasetCard] = {
         name="manifest",
         description="Your own videos, listed in manifest.jsonl, manifest.csv or manifest.parquet.",
         reader=read_manifest_file,
+        source="the user",
+        licence="the user's",
+    ),
+    "frames": DatasetCard(
+        name="frames",
+        description="Your own videos as a folder of images each, with captions.json or captions.csv.",
+        reader=read_frames_folder,
+        source="the user",
+        licence="the user's",
+    ),
+    "webdataset": DatasetCard(
+        name="webdataset",
+        description="Your own videos in tar shards, with texts of the same key beside them.",
+        reader=read_webdataset,
         source="the user",
         licence="the user's",
     ),
