@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,8 +51,11 @@ def import_(
     }
     experiment = Experiment().replace(settings)
     workspace = _workspace()
-    _, summary = import_dataset(experiment, workspace)
-    _print_import(summary, experiment, workspace, card=DATASETS.get(name))
+    records, summary = import_dataset(experiment, workspace)
+    captions = Counter({split: 0 for split in summary.splits})
+    for record in records:
+        captions[record.split] += len(record.captions)
+    _print_import(summary, captions, experiment, workspace, card=DATASETS.get(name))
 
 
 def _pairs(options: list[str]) -> dict[str, str]:
@@ -71,7 +76,14 @@ def _workspace() -> Workspace:
     return workspace
 
 
-def _print_import(summary: DatasetSummary, experiment: Experiment, workspace: Workspace, *, card: object) -> None:
+def _print_import(
+    summary: DatasetSummary,
+    captions: Mapping[str, int],
+    experiment: Experiment,
+    workspace: Workspace,
+    *,
+    card: object,
+) -> None:
     """Counts a split, what was asserted, what is missing, and the lines for a config."""
     from rich.table import Table
 
@@ -80,10 +92,16 @@ def _print_import(summary: DatasetSummary, experiment: Experiment, workspace: Wo
     title = f"{summary.name} {summary.variant}".strip()
     table = Table(title=f"{title}: {summary.num_captions:,} captions", title_justify="left")
     table.add_column("Split")
-    for heading in ("Videos expected", "with a file", "missing"):
+    for heading in ("Videos expected", "with a file", "missing", "Captions"):
         table.add_column(heading, justify="right")
     for split, count in summary.splits.items():
-        table.add_row(split, f"{count.expected:,}", f"{count.found:,}", f"{count.expected - count.found:,}")
+        table.add_row(
+            split,
+            f"{count.expected:,}",
+            f"{count.found:,}",
+            f"{count.expected - count.found:,}",
+            f"{captions[split]:,}",
+        )
     console.print(table)
     asserted = card.lists.get(summary.variant, {}) if isinstance(card, DatasetCard) else {}
     for list_name, wanted in asserted.items():
