@@ -1,0 +1,100 @@
+"""Look through a dataset for what makes its numbers say too much, or too little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from conical.core.findings import FINDING_KINDS, HELD_OUT_FIRST, LEAK_KINDS, Finding
+from conical.core.records import Failure, VideoRecord
+from conical.datasets.caption_checks import long_captions, repeated_queries, same_captions
+from conical.datasets.leaks import overlaps, shared_sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindCount:
+    """How often an audit found one kind of thing.
+
+    Args:
+        kind: one of `conical.core.findings.FINDING_KINDS`.
+        num_findings: of the kind.
+        num_videos: by split, the videos that are `a` of a finding; splits without one are left out.
+        total_value: sum of the findings' values.
+        example: the first of them; None if there is none.
+    """
+
+    kind: str
+    num_findings: int
+    num_videos: Mapping[str, int]
+    total_value: float
+    example: Finding | None
+
+
+def audit_records(
+    records: Sequence[VideoRecord],
+    *,
+    files: Mapping[str, str] | None = None,
+    failures: Sequence[Failure] = (),
+    count_tokens: Callable[[str], int] | None = None,
+    token_limit: int = 70,
+) -> list[Finding]:
+    """All that can be found without looking at frames.
+
+    Args:
+        records: the videos of all splits.
+        files: video id to a hash of its file, where known: copies under other names are found by it.
+        failures: of ingest.
+        count_tokens: tokens of a text, marks not counted; None: the length of captions is not checked.
+        token_limit: most tokens that go into the text tower at once.
+
+    Returns:
+        The findings, by kind.
+    """
+    found = shared_sources(records, files=files) + overlaps(records, files=files)
+    found += same_captions(records) + repeated_queries(records)
+    found += [_of(record, "no-captions") for record in records if not record.captions]
+    found += [_of(record, "no-file") for record in records if not record.uri]
+    failed = {failure.video_id: failure for failure in failures}
+    found += [
+        _of(record, "no-frames", f"{failed[record.video_id].kind}: {failed[record.video_id].message}")
+        for record in records
+        if record.uri and record.video_id in failed
+    ]
+    if count_tokens is not None:
+        found += long_captions(records, count_tokens=count_tokens, limit=token_limit)
+    return found
+
+
+def leak_free_ids(records: Sequence[VideoRecord], findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Test videos that nothing ties to another split, sorted.
+
+    Args:
+        records: the videos.
+        findings: of all kinds; those of `LEAK_KINDS` count.
+    """
+    leaking = {finding.video_a for finding in findings if finding.kind in LEAK_KINDS and finding.split_a == "test"}
+    return tuple(sorted(r.video_id for r in records if r.split == "test" and r.video_id not in leaking))
+
+
+def count_findings(findings: Sequence[Finding]) -> tuple[KindCount, ...]:
+    """The findings by kind, every kind once, in the order of `FINDING_KINDS`."""
+    counts = []
+    for kind in FINDING_KINDS:
+        chosen = [finding for finding in findings if finding.kind == kind]
+        videos = {(finding.split_a, finding.video_a) for finding in chosen}
+        counts.append(
+            KindCount(
+                kind=kind,
+                num_findings=len(chosen),
+                num_videos={
+                    split: count for split in HELD_OUT_FIRST if (count := sum(one[0] == split for one in videos))
+                },
+                total_value=sum(finding.value for finding in chosen),
+                example=chosen[0] if chosen else None,
+            )
+        )
+    return tuple(counts)
+
+
+def _of(record: VideoRecord, kind: str, detail: str = "") -> Finding:
+    return Finding(kind=kind, split_a=record.split, video_a=record.video_id, detail=detail)
