@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,12 @@ from conical.datasets.manifest import read_manifest_file
 from conical.datasets.msrvtt import MSRVTT_LISTS, read_msrvtt
 from conical.datasets.msvd import MSVD_LISTS, read_msvd
 from conical.datasets.scenes import read_scenes
+from conical.datasets.validation import hold_out
 from conical.datasets.videomind import read_videomind
 from conical.datasets.webdataset import read_webdataset
+
+# another salt would be another split under the same name
+_VALIDATION_SALT = "conical held-out validation 1"
 
 # Annotations, or records alone where there is nothing more to say
 Reader = Callable[..., Annotations | Sequence[VideoRecord]]
@@ -135,7 +140,13 @@ def load(name: str, root: str | Path, **options: Any) -> list[VideoRecord]:
 
 
 def read_dataset(
-    name: str, root: str | Path, *, allow_missing: bool = False, videos: str = "", **options: Any
+    name: str,
+    root: str | Path,
+    *,
+    allow_missing: bool = False,
+    videos: str = "",
+    validation: str = "",
+    **options: Any,
 ) -> tuple[list[VideoRecord], DatasetSummary]:
     """Read a dataset, find its videos and check it.
 
@@ -144,6 +155,7 @@ def read_dataset(
         root: folder with the dataset's files.
         allow_missing: keep videos without a file (`uri` is "") instead of refusing the dataset.
         videos: sub-folder of `root` to look for videos in; "": all of it.
+        validation: number of train videos that become val, where the dataset has no val split; "": none.
         options: the reader's own, such as `file` of `manifest`.
 
     Returns:
@@ -167,6 +179,20 @@ def read_dataset(
     annotations = content if isinstance(content, Annotations) else Annotations(videos=tuple(content))
     check_records(annotations.videos, name=name)
     check_lists(annotations, card.lists, name=card.name)
+    if validation:
+        annotations = _with_validation(annotations, validation, name=card.name)
     records, summary = assemble(annotations, root, name=card.name, allow_missing=allow_missing, videos=videos)
     check_records(records, name=name, splits=card.splits)
     return records, summary
+
+
+def _with_validation(annotations: Annotations, count: str, *, name: str) -> Annotations:
+    """The same with some of train as val."""
+    if not count.isdecimal() or int(count) < 1:
+        raise ConfigError(f"option validation must be a number of videos >= 1, got {count!r}")
+    if any(record.split == "val" for record in annotations.videos):
+        raise ConfigError(f"option validation must be left out for {name!r}: it has a val split of its own")
+    videos = hold_out(annotations.videos, count=int(count), salt=_VALIDATION_SALT)
+    held = tuple(record.video_id for record in videos if record.split == "val")
+    lists = {**annotations.lists, f"val-{count}-held-out": held} if annotations.lists else {}
+    return dataclasses.replace(annotations, videos=tuple(videos), lists=lists)

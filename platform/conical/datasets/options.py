@@ -20,7 +20,8 @@ class DatasetOptions(Options):
         name: a card of `conical.datasets.DATASETS`.
         root: folder with the user's files; "" for `scenes`, which is generated into the workspace.
         reader: further arguments of the dataset's reader, such as `{split = "1k-A"}` for `msrvtt`; every dataset takes
-            `videos`, the sub-folder that holds its videos.
+            `videos`, the sub-folder that holds its videos, and `validation`, how many train videos become val where it
+            has none.
         allow_missing: go on without the videos that have no file; every number says so.
         scenes: size and seed of the generated dataset; read by `scenes` only.
     """

@@ -80,3 +80,34 @@ def test_published_counts_are_asserted_even_where_videos_may_be_missing(
     monkeypatch.setitem(DATASETS, "three", card)
     with pytest.raises(DataError, match="list 'train' of 'three' must have 3 videos, got 1: take the published files"):
         datasets.read_dataset("three", tmp_path, allow_missing=True)
+
+
+def _users_list(root: Path, splits: str) -> None:
+    rows = [{"video_id": f"v{k}", "split": {"r": "train", "v": "val", "t": "test"}[s]} for k, s in enumerate(splits)]
+    (root / "manifest.jsonl").write_text("\n".join(json.dumps({**row, "uri": "v.mp4"}) for row in rows))
+    (root / "v.mp4").touch()
+
+
+def test_a_users_list_without_val_gets_a_held_out_one(tmp_path: Path) -> None:
+    _users_list(tmp_path, "rrrrrrt")
+    records, summary = datasets.read_dataset("manifest", tmp_path, validation="2")
+    assert sorted(record.split for record in records) == ["test", "train", "train", "train", "train", "val", "val"]
+    assert summary.splits["val"].found == 2
+    again = datasets.load("manifest", tmp_path, validation="2")
+    assert again == records
+
+
+@pytest.mark.parametrize(
+    ("splits", "validation", "message"),
+    [
+        ("rrt", "two", "option validation must be a number of videos >= 1, got 'two'"),
+        ("rrt", "0", "option validation must be a number of videos >= 1, got '0'"),
+        ("rvt", "1", "option validation must be left out for 'manifest': it has a val split"),
+    ],
+)
+def test_a_held_out_val_that_makes_no_sense_is_refused(
+    tmp_path: Path, splits: str, validation: str, message: str
+) -> None:
+    _users_list(tmp_path, splits)
+    with pytest.raises(ConfigError, match=message):
+        datasets.load("manifest", tmp_path, validation=validation)
