@@ -157,11 +157,47 @@ def evaluate(
         list[str] | None, typer.Option("--run", help="Key, label or MLflow id; without it every run.")
     ] = None,
     repeat: Annotated[bool, typer.Option("--repeat", help="Score again; a further look at test is counted.")] = False,
+    similarity: Annotated[
+        list[str] | None,
+        typer.Option(help="Instead of runs: a matrix of anyone's, .npy, .npz or .parquet, rows are texts; repeatable."),
+    ] = None,
+    embeddings: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="TEXT VIDEO", help="Instead of runs: files of embeddings.")
+    ] = None,
+    fuse: Annotated[str | None, typer.Option(help="Weights of several matrices, for example 0.73,0.27.")] = None,
+    positives: Annotated[
+        Path | None, typer.Option(help="JSON: the correct columns of each row; without it the diagonal.")
+    ] = None,
+    rescore: Annotated[str | None, typer.Option(help="dsl or qbnorm; a family of numbers of its own.")] = None,
+    bank: Annotated[str | None, typer.Option(help="For qbnorm: scores of train captions, the same videos.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Inside the softmax; 100 for dsl, 20 for qbnorm.")] = None,
+    transpose: Annotated[bool, typer.Option("--transpose", help="The matrices' rows are videos.")] = False,
+    cosine: Annotated[bool, typer.Option("--cosine", help="Bring embeddings to length 1 first.")] = False,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers of a matrix here too.")] = None,
     config: Config = None,
     set_: Set = None,
     debug: Debug = False,
 ) -> None:
-    """Score finished runs on val and test, both directions, with intervals."""
+    """Score finished runs on val and test, or anyone's matrix: both directions, with intervals."""
+    asked = (similarity, embeddings, fuse, positives, rescore, bank, scale, transpose, cosine, json_path)
+    if any(value is not None and value is not False for value in asked):
+        from conical.cli.score import ScoreOptions, score_files
+
+        options = ScoreOptions(
+            similarity=similarity or (),
+            embeddings=embeddings,
+            fuse=fuse,
+            positives=positives,
+            rescore=rescore,
+            bank=bank,
+            scale=scale,
+            is_transposed=transpose,
+            is_cosine=cosine,
+            json_path=json_path,
+            is_of_runs=bool(run_ or repeat or config or set_),
+        )
+        score_files(console, options)
+        return
     experiment, workspace = _open(config, set_)
     from conical.cli.progress_line import ProgressLine
     from conical.cli.show import print_evaluations

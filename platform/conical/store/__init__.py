@@ -5,6 +5,7 @@ from conical.store.dataset_book import DatasetBook, read_dataset_book, write_dat
 from conical.store.frame_rows import FrameRow
 from conical.store.frames import FrameStore
 from conical.store.manifest import manifest_hash, read_manifest, write_manifest
+from conical.store.matrix_files import MatrixFile, read_matrix, read_positives
 from conical.store.runs import EvaluationRecord, RunFolder, RunRecord, list_runs
 from conical.store.sweeps import SweepRecord, TrialRecord, read_sweep, write_sweep
 from conical.store.workspace import Workspace
@@ -15,6 +16,7 @@ __all__ = [
     "EvaluationRecord",
     "FrameRow",
     "FrameStore",
+    "MatrixFile",
     "RunFolder",
     "RunRecord",
     "SweepRecord",
@@ -24,6 +26,8 @@ __all__ = [
     "manifest_hash",
     "read_dataset_book",
     "read_manifest",
+    "read_matrix",
+    "read_positives",
     "read_sweep",
     "write_dataset_book",
     "write_manifest",
