@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -12,13 +13,17 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import conical
-from clip_factory import named_indices, write_clip, write_sound
+from clip_factory import grey_level, named_indices, write_clip, write_sound
 from conical.core.errors import DataError
 from conical.core.records import Failure, VideoRecord
-from conical.on_ray.ingest import Clip, IngestActor, IngestSummary, run_ingest
+from conical.on_ray.ingest import IngestSummary, run_ingest
+from conical.on_ray.ingest_actor import Clip, IngestActor, as_row
+from conical.on_ray.progress import Progress
 from conical.store import FrameStore
 from conical.video import FrameRecipe
 
@@ -37,6 +42,11 @@ BROKEN = {
 }
 NUM_GOOD = 10
 NUM_ALL = NUM_GOOD + len(BROKEN)
+
+
+def _frames_of(number: int) -> int:
+    """The first good clip has fewer frames than the recipe asks for."""
+    return 11 + number if number else 3
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +69,7 @@ def running_ray() -> Iterator[None]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("videos")
     for number in range(NUM_GOOD):
-        write_clip(root / f"good{number}.mp4", num_frames=12 + number)
+        write_clip(root / f"good{number}.mp4", num_frames=_frames_of(number))
     write_clip(root / "late.mp4", num_frames=12)
     cut = write_clip(root / "cut.mp4")
     cut.write_bytes(cut.read_bytes()[:-300])
@@ -91,11 +101,10 @@ def _run(path: Path, root: Path, **arguments: Any) -> tuple[FrameStore, IngestSu
 @pytest.fixture(scope="module")
 def undisturbed(running_ray: None, root: Path, tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
     """The store of a run that nothing disturbed, checked."""
-    reports: list[tuple[int, int]] = []
-    store, summary = _run(
-        tmp_path_factory.mktemp("store"), root, report=lambda done, total: reports.append((done, total))
-    )
+    reports: list[Progress] = []
+    store, summary = _run(tmp_path_factory.mktemp("store"), root, report=reports.append)
     assert (summary.ok, summary.failed, summary.skipped) == (NUM_GOOD, len(BROKEN), 0)
+    assert (summary.changed, summary.gone, summary.padded) == (0, 0, 1)
     assert summary.failures_by_kind == {
         "empty": 1,
         "missing": 1,
@@ -103,8 +112,9 @@ def undisturbed(running_ray: None, root: Path, tmp_path_factory: pytest.TempPath
         "not_a_video": 1,
         "truncated": 2,
     }
-    assert reports == sorted(reports)
-    assert reports[-1] == (NUM_ALL, NUM_ALL)
+    assert [step.done for step in reports] == sorted(step.done for step in reports)
+    assert reports[0] == Progress(stage="ingest", done=0, total=NUM_ALL, unit="videos")
+    assert reports[-1] == Progress(stage="ingest", done=NUM_ALL, total=NUM_ALL, unit="videos", note="6 failed")
     return store
 
 
@@ -114,7 +124,8 @@ def test_every_video_has_frames_or_a_reason(undisturbed: FrameStore) -> None:
     for number in range(NUM_GOOD):
         sampled = undisturbed.read(f"good{number}")
         assert named_indices(sampled.frames) == list(sampled.frame_indices)
-        assert sampled.frame_indices[-1] == 11 + number
+        assert sampled.frame_indices[-1] == _frames_of(number) - 1
+        assert sampled.is_padded == (number == 0)
 
 
 def test_a_second_run_does_nothing_and_does_not_ask_for_ray(undisturbed: FrameStore, root: Path) -> None:
@@ -146,8 +157,8 @@ def test_a_run_that_lost_half_of_its_parts_ends_as_an_undisturbed_one(
 def test_a_killed_actor_costs_nothing_but_time(undisturbed: FrameStore, root: Path, tmp_path: Path) -> None:
     victims: list[int] = []
 
-    def kill_once(*_: int) -> None:
-        if not victims:
+    def kill_once(step: Progress) -> None:
+        if step.done and not victims:
             victims.append(int((root / "actor.pid").read_text()))
             os.kill(victims[0], signal.SIGKILL)
 
@@ -177,9 +188,14 @@ def test_a_failure_is_tried_again_when_its_file_has_changed_or_when_asked(tmp_pa
 
 def _do_unit(store: FrameStore, recipe: FrameRecipe, *names: str, root: Path) -> dict[str, list[Any]]:
     """What an actor answers to one unit, without Ray."""
-    clips = [Clip(video_id=name, uri=f"{name}.mp4", start_seconds=0.0, end_seconds=None) for name in names]
+    return _do_uris(store, recipe, {name: f"{name}.mp4" for name in names}, root=root)
+
+
+def _do_uris(store: FrameStore, recipe: FrameRecipe, uris: dict[str, str], *, root: Path) -> dict[str, list[Any]]:
+    clips = [Clip(video_id=name, uri=uri, start_seconds=0.0, end_seconds=None) for name, uri in uris.items()]
+    row = as_row("0", clips)
     with closing(IngestActor(root=str(root), recipe=recipe, store=store, deadline_seconds=1.0)) as actor:
-        return actor({"name": ["0"], "clips": [json.dumps([asdict(clip) for clip in clips])]})
+        return actor({name: [value] for name, value in row.items()})
 
 
 def test_files_that_hang_or_kill_the_decoder_do_not_hurt_their_neighbours(tmp_path: Path) -> None:
@@ -207,6 +223,110 @@ def test_a_store_that_cannot_be_written_is_told_to_the_driver(tmp_path: Path) ->
     (tmp_path / "file").touch()
     answer = _do_unit(_store(tmp_path / "file" / "store"), RECIPE, "a", root=tmp_path)
     assert answer["problem"][0].startswith(f"{tmp_path}/file/store/card.json cannot be written")
+
+
+@pytest.mark.usefixtures("running_ray")
+def test_a_changed_file_is_noticed_when_asked_and_its_frames_replaced(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        write_clip(tmp_path / f"{name}.mp4", num_frames=8)
+    arguments = {"root": tmp_path, "recipe": RECIPE, "batch_size": 3}
+    store = _store(tmp_path / "store")
+    run_ingest(_records("a", "b", "c", "d"), store=store, **arguments)
+    write_clip(tmp_path / "b.mp4", num_frames=16)
+    (tmp_path / "c.mp4").write_text("not a video any more")
+    (tmp_path / "d.mp4").unlink()
+    summary = run_ingest(_records("a", "b", "c", "d"), store=store, **arguments)
+    assert (summary.skipped, summary.changed, summary.gone) == (4, 0, 0)
+    assert store.read("b").frame_indices[-1] == 7
+
+    reports: list[Progress] = []
+    summary = run_ingest(_records("a", "b", "c", "d"), store=store, verify=True, report=reports.append, **arguments)
+    assert (summary.ok, summary.failed, summary.skipped, summary.changed, summary.gone) == (1, 1, 2, 2, 1)
+    assert reports[3] == Progress(stage="verify", done=4, total=4, unit="files")
+    assert store.read("b").frame_indices[-1] == 15
+    assert {failure.video_id: failure.kind for failure in store.failures()} == {"c": "not_a_video"}
+    # the file of d is gone, but what was read from it is still true
+    assert store.video_ids() == {"a", "b", "d"}
+
+    undisturbed = _store(tmp_path / "undisturbed")
+    run_ingest(_records("a", "b"), store=undisturbed, **arguments)
+    store.drop({"d"})
+    assert store.content_hash() == undisturbed.content_hash()
+
+
+@pytest.mark.usefixtures("running_ray")
+def test_a_changed_window_is_noticed_without_being_asked(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", num_frames=25)
+    write_clip(tmp_path / "b.mp4", num_frames=25)
+    arguments = {"root": tmp_path, "recipe": RECIPE, "store": _store(tmp_path / "store")}
+    run_ingest([*_records("a"), *_records("b", start_seconds=0.4)], **arguments)
+    summary = run_ingest([*_records("a", end_seconds=0.2), *_records("b", start_seconds=0.4)], **arguments)
+    assert (summary.ok, summary.skipped, summary.changed) == (1, 1, 1)
+    assert arguments["store"].read("a").frame_indices == (0, 1, 3, 4)
+    assert arguments["store"].read("b").frame_indices[0] == 10
+
+
+def test_videos_without_a_file_are_set_aside_without_ray_and_decoded_once_there_is_one(
+    tmp_path: Path, running_ray: None
+) -> None:
+    def must_not_connect() -> None:
+        raise AssertionError("Ray was asked for, though there is no file")
+
+    records = [VideoRecord(video_id="a", uri="", split="train")]
+    store = _store(tmp_path / "store")
+    for failed, skipped in ((1, 0), (0, 1)):
+        summary = run_ingest(records, root=tmp_path, recipe=RECIPE, store=store, connect=must_not_connect)
+        assert (summary.failed, summary.skipped, summary.failures_by_kind) == (failed, skipped, {"missing": 1})
+    (failure,) = store.failures()
+    assert failure.message == f"a: no file was found for it under {tmp_path}: get it, and import the dataset again"
+
+    write_clip(tmp_path / "a.mp4", num_frames=8)
+    summary = run_ingest(_records("a"), root=tmp_path, recipe=RECIPE, store=store)
+    assert (summary.ok, summary.failures_by_kind) == (1, {})
+    # a video whose file is gone keeps its frames
+    summary = run_ingest(records, root=tmp_path, recipe=RECIPE, store=store, verify=True)
+    assert (summary.skipped, summary.changed, summary.gone) == (1, 0, 1)
+
+
+def test_clips_in_tar_files_and_folders_of_images_are_decoded(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", num_frames=8)
+    with tarfile.open(tmp_path / "shard.tar", "w") as shard:
+        shard.add(tmp_path / "a.mp4", arcname="in/a.mp4")
+    (tmp_path / "images").mkdir()
+    for number in range(5):
+        picture = np.full((16, 16, 3), grey_level(number), np.uint8)
+        Image.fromarray(picture).save(tmp_path / "images" / f"{number}.png")
+    recipe = FrameRecipe(size=16, num_frames=4)
+    store = _store(tmp_path / "store", recipe)
+    uris = {"file": "a.mp4", "tar": "shard.tar/in/a.mp4", "folder": "images", "absent": "shard.tar/b.mp4"}
+    assert _do_uris(store, recipe, uris, root=tmp_path) == {"ok": [3], "failed": [1], "problem": [""]}
+    assert named_indices(store.read("folder").frames) == list(store.read("folder").frame_indices) == [0, 1, 3, 4]
+    np.testing.assert_array_equal(store.read("tar").frames, store.read("file").frames)
+    assert store.fingerprints()["tar"] == store.fingerprints()["file"]
+    assert [(failure.video_id, failure.kind) for failure in store.failures()] == [("absent", "missing")]
+
+
+def test_large_frames_are_written_before_the_unit_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conical.on_ray.ingest_actor._PART_BYTES", 2 * 4 * 16 * 16 * 3)
+    for name in "abcde":
+        write_clip(tmp_path / f"{name}.mp4", num_frames=8)
+    store = _store(tmp_path / "store")
+    assert _do_unit(store, RECIPE, *"abcde", root=tmp_path)["ok"] == [5]
+    assert len(list(store.path.glob("part-*"))) == 3
+    assert store.video_ids() == set("abcde")
+
+
+def test_a_full_temporary_folder_ends_the_job_and_blames_no_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("conical.on_ray.ingest_actor.local_media", full)
+    store = _store(tmp_path / "store")
+    answer = _do_unit(store, RECIPE, "a", root=tmp_path)
+    assert answer["problem"][0].startswith("a.mp4 cannot be copied for decoding (No space left on device): free space")
+    assert store.failures() == []
 
 
 def test_an_address_outside_the_root_stops_the_job_before_it_starts(tmp_path: Path, root: Path) -> None:

@@ -26,7 +26,7 @@ class ProgressLine:
             TextColumn("{task.description:<15}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]} {task.fields[rate]}"),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
@@ -35,6 +35,7 @@ class ProgressLine:
         )
         self._stage = ""
         self._task = None
+        self._first = 0.0
         self._last: Step | None = None
         self._started = self._printed = self._told = 0.0
 
@@ -56,6 +57,8 @@ class ProgressLine:
         if is_new:
             self._end_stage()
             self._stage, self._started, self._printed = step.stage, time.monotonic(), time.monotonic()
+            # what an earlier run has done took this one no time
+            self._first = 0.0 if step.done >= step.total else step.done
         self._last, self._told = step, time.monotonic()
         if self._console.is_terminal:
             self._draw(step, is_new=is_new)
@@ -65,8 +68,14 @@ class ProgressLine:
 
     def _draw(self, step: Step, *, is_new: bool) -> None:
         if is_new or self._task is None:
-            self._task = self._bar.add_task(step.stage, total=step.total, unit=step.unit, note=step.note)
-        self._bar.update(self._task, completed=step.done, total=step.total, note=step.note)
+            self._task = self._bar.add_task(step.stage, total=step.total, unit=step.unit, rate="", note=step.note)
+        self._bar.update(self._task, completed=step.done, total=step.total, rate=self._rate(step), note=step.note)
+
+    def _rate(self, step: Step) -> str:
+        """Units a second since the stage began here; "" for what takes many seconds a unit."""
+        seconds = self._told - self._started
+        rate = (step.done - self._first) / seconds if seconds > 0 else 0.0
+        return f"({rate:.3g}/s)" if rate >= 0.1 else ""
 
     def _end_stage(self) -> None:
         if self._last is not None and not self._console.is_terminal:
@@ -75,9 +84,11 @@ class ProgressLine:
 
     def _print(self, step: Step) -> None:
         seconds = self._told - self._started  # not until now: between two stages other things are done
-        left = f", {seconds / step.done * (step.total - step.done):.0f} s left" if 0 < step.done < step.total else ""
-        note = f", {step.note}" if step.note else ""
+        new = step.done - self._first
+        left = f", {seconds / new * (step.total - step.done):.0f} s left" if new > 0 and step.done < step.total else ""
+        rate, note = self._rate(step), f", {step.note}" if step.note else ""
         self._console.print(
-            f"{step.stage:<15} {step.done:g} of {step.total:g} {step.unit} in {seconds:.0f} s{left}{note}",
+            f"{step.stage:<15} {step.done:g} of {step.total:g} {step.unit} in {seconds:.0f} s{rate and ' ' + rate}"
+            f"{left}{note}",
             highlight=False,
         )

@@ -1,33 +1,37 @@
 """Videos to stored frames, on a pool of actors.
 
-    1. units     chunks of the complete list sorted by id, so that a re-run has the very same units
-    2. actor     decodes what a unit lacks in a child process, writes one part and the unit's failures itself
-    3. driver    receives counts only: no frame travels through the object store
+    1. changed   frames whose clip is another by now are dropped
+    2. units     chunks of the complete list sorted by id, so that a re-run has the very same units
+    3. actor     decodes what a unit lacks in a child process, writes one part and the unit's failures itself
+    4. driver    receives counts only: no frame travels through the object store
 
 Everything is written whole or not at all, so a run that is killed at any point is finished by running it again.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy
 
-from conical.core.errors import ClusterError, DecodeError, StoreError
-from conical.core.hashing import file_fingerprint, stable_hash
+from conical.core.errors import ClusterError, StoreError
+from conical.core.hashing import stable_hash
 from conical.core.options import require
-from conical.core.records import Failure, VideoRecord
+from conical.core.records import VideoRecord
 from conical.datasets import confined_path
+from conical.on_ray.ingest_actor import Clip, IngestActor, as_row, window_of
+from conical.on_ray.progress import Progress, Report, no_report
 from conical.on_ray.session import silence_data_bars
-from conical.store import FrameRow, FrameStore
-from conical.video import DecodeProcess, FrameRecipe
+from conical.store import FrameStore
+from conical.video import FrameRecipe
 
 # The decoder's own death is survived by its actor; an actor that dies this often on one unit ends the job.
 _ATTEMPTS_A_UNIT = 5
@@ -41,6 +45,9 @@ class IngestSummary:
         ok: videos decoded by this run.
         failed: videos set aside by this run.
         skipped: videos that an earlier run had decoded or set aside.
+        changed: of `ok` and `failed`: had frames of another file or window, which are gone.
+        gone: of `skipped`: have frames, but their file cannot be read any more; counted by `verify` only.
+        padded: videos with fewer frames than the recipe asks for, those of earlier runs included.
         seconds: wall time.
         failures_by_kind: all videos that are set aside now, those of earlier runs included, by kind.
     """
@@ -48,18 +55,11 @@ class IngestSummary:
     ok: int
     failed: int
     skipped: int
+    changed: int
+    gone: int
+    padded: int
     seconds: float
     failures_by_kind: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """What an actor must know of a video."""
-
-    video_id: str
-    uri: str
-    start_seconds: float
-    end_seconds: float | None
 
 
 def run_ingest(
@@ -72,12 +72,15 @@ def run_ingest(
     deadline_seconds: float = 60.0,
     num_workers: int | None = None,
     retry_failed: bool = False,
+    verify: bool = False,
     connect: Callable[[], None] | None = None,
-    report: Callable[[int, int], None] | None = None,
+    report: Report = no_report,
+    stage: str = "ingest",
 ) -> IngestSummary:
     """Decode the frames of every video that has none and was not set aside.
 
-    A video that was set aside is tried again when its file has changed.
+    A video that was set aside is tried again when its file has changed. A video that has frames is decoded again when
+    its window in the file has changed, and, with `verify`, when the file has.
 
     Args:
         records: the complete list of videos; a part of it would form other units.
@@ -88,8 +91,10 @@ def run_ingest(
         deadline_seconds: time that one video may take.
         num_workers: actors, one core each; None: as many as the cluster has cores.
         retry_failed: try all that were set aside again.
+        verify: hash the files of all videos that have frames.
         connect: called before Ray is first needed; None: Ray is running.
-        report: called with (videos done, videos in all) as units finish; those of earlier runs count as done.
+        report: told of the videos done as units finish; those of earlier runs count as done.
+        stage: what progress is called.
 
     Returns:
         Counts.
@@ -102,69 +107,112 @@ def run_ingest(
     require(batch_size >= 1, f"batch_size must be >= 1, got {batch_size}")
     assert store.recipe_hash == recipe.hash, (store.recipe_hash, recipe.hash)
     started = time.monotonic()
-    paths = {record.video_id: confined_path(root, record.uri) for record in records}
+    for record in records:
+        if record.uri:
+            confined_path(root, record.uri)
+    clips = {record.video_id: Clip.of(record) for record in records}
     store.settle()
-    to_do = _missing(paths, store, retry_failed=retry_failed)
-    units = _units(records, to_do, batch_size=batch_size)
-    counts = Counter({"ok": 0, "failed": 0})
+    changed, gone = _changed(clips, str(root), store, report=report if verify else None)
+    store.drop(changed)
+    to_do = _missing(clips, str(root), store, retry_failed=retry_failed)
+    counts = Counter({"ok": 0, "failed": _set_aside_absent(clips, to_do, store, root=root)})
+    units = _units(clips, to_do, batch_size=batch_size)
     if units:
         if connect is not None:
             connect()
         arguments = {"root": str(root), "recipe": recipe, "store": store, "deadline_seconds": deadline_seconds}
+        tell = _Teller(report=report, stage=stage, num_done=len(clips) - len(to_do), total=len(clips))
+        tell(counts)
         for result in _results(units, arguments, num_workers=num_workers):
             counts.update(result)
-            if report is not None:
-                report(len(records) - len(to_do) + counts.total(), len(records))
+            tell(counts)
     store.settle()
-    failures = [failure for failure in store.failures() if failure.video_id in paths]
+    failures = [failure for failure in store.failures() if failure.video_id in clips]
     assert counts.total() == len(to_do), (counts, len(to_do))
-    assert len(store.video_ids() & paths.keys()) + len(failures) == len(records)
+    assert len(store.video_ids() & clips.keys()) + len(failures) == len(records)
     return IngestSummary(
         **counts,
         skipped=len(records) - len(to_do),
+        changed=len(changed),
+        gone=len(gone),
+        padded=len(store.padded() & clips.keys()),
         seconds=time.monotonic() - started,
         failures_by_kind=dict(sorted(Counter(failure.kind for failure in failures).items())),
     )
 
 
-def _missing(paths: Mapping[str, Path], store: FrameStore, *, retry_failed: bool) -> set[str]:
+@dataclass(frozen=True, kw_only=True)
+class _Teller:
+    """Says how far an ingest is."""
+
+    report: Report
+    stage: str
+    num_done: int
+    total: int
+
+    def __call__(self, counts: Mapping[str, int]) -> None:
+        done = self.num_done + counts["ok"] + counts["failed"]
+        note = f"{counts['failed']} failed" if counts["failed"] else ""
+        self.report(Progress(stage=self.stage, done=done, total=self.total, unit="videos", note=note))
+
+
+def _changed(
+    clips: Mapping[str, Clip], root: str, store: FrameStore, *, report: Report | None
+) -> tuple[set[str], set[str]]:
+    """Videos whose frames are of another clip by now, and those whose file is gone.
+
+    Args:
+        clips: all videos by id.
+        root: folder of their files.
+        store: has the frames.
+        report: told of the files that were hashed; None: only windows are compared.
+    """
+    stored = {video_id: mark for video_id, mark in store.fingerprints().items() if video_id in clips}
+    changed = {video_id for video_id, mark in stored.items() if window_of(mark) != clips[video_id].window}
+    gone: set[str] = set()
+    if report is None:
+        return changed, gone
+    # hashing lets other threads run
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        marks = pool.map(lambda video_id: clips[video_id].fingerprint(root), stored)
+        for number, (video_id, mark) in enumerate(zip(stored, marks, strict=True), start=1):
+            report(Progress(stage="verify", done=number, total=len(stored), unit="files"))
+            if not mark:
+                gone.add(video_id)
+            elif mark != stored[video_id]:
+                changed.add(video_id)
+    return changed - gone, gone
+
+
+def _missing(clips: Mapping[str, Clip], root: str, store: FrameStore, *, retry_failed: bool) -> set[str]:
     """Videos to decode: those without a result, and the failures worth another try."""
     failed = store.failed_fingerprints()
     again = {
         video_id
-        for video_id in failed.keys() & paths.keys()
-        if retry_failed or _fingerprint(paths[video_id]) != failed[video_id]
+        for video_id in failed.keys() & clips.keys()
+        if retry_failed or clips[video_id].fingerprint(root) != failed[video_id]
     }
-    return (paths.keys() - store.video_ids() - failed.keys()) | again
+    return (clips.keys() - store.video_ids() - failed.keys()) | again
 
 
-def _fingerprint(path: Path) -> str:
-    """Of the file's bytes; "" where no file can be read, which the decoder then says in its own words."""
-    try:
-        return file_fingerprint(path)
-    except OSError:
-        return ""
+def _set_aside_absent(clips: Mapping[str, Clip], to_do: Collection[str], store: FrameStore, *, root: str | Path) -> int:
+    """Videos for which the import found no file need no decoder to say so; returns how many."""
+    absent = [clips[video_id] for video_id in sorted(to_do) if not clips[video_id].uri]
+    if absent:
+        message = f"no file was found for it under {root}: get it, and import the dataset again"
+        store.write_failures("absent", [clip.failure("missing", f"{clip.video_id}: {message}") for clip in absent])
+    return len(absent)
 
 
-def _units(records: Sequence[VideoRecord], to_do: Collection[str], *, batch_size: int) -> list[dict[str, str]]:
+def _units(clips: Mapping[str, Clip], to_do: Collection[str], *, batch_size: int) -> list[dict[str, str]]:
     """Rows for Ray Data: name and clips of each unit that lacks something."""
-    ordered = sorted(records, key=lambda record: record.video_id)
+    ordered = sorted(clips)
     rows = []
     for number, start in enumerate(range(0, len(ordered), batch_size)):
         chunk = ordered[start : start + batch_size]
-        name = f"{number:05d}-{stable_hash([record.video_id for record in chunk], length=8)}"
-        clips = [
-            Clip(
-                video_id=record.video_id,
-                uri=record.uri,
-                start_seconds=record.start_seconds,
-                end_seconds=record.end_seconds,
-            )
-            for record in chunk
-            if record.video_id in to_do
-        ]
-        if clips:
-            rows.append({"name": name, "clips": json.dumps([asdict(clip) for clip in clips])})
+        wanted = [clips[video_id] for video_id in chunk if video_id in to_do and clips[video_id].uri]
+        if wanted:
+            rows.append(as_row(f"{number:05d}-{stable_hash(chunk, length=8)}", wanted))
     return rows
 
 
@@ -198,58 +246,3 @@ def _results(
 def _actor_lives() -> dict[str, int]:
     """Start a dead actor again, but do not repeat its unit for ever."""
     return {"max_restarts": -1, "max_task_retries": _ATTEMPTS_A_UNIT - 1}
-
-
-class IngestActor:
-    """Decodes units; lives as long as the pool, and its decoding process with it.
-
-    Args:
-        root: folder that addresses are relative to.
-        recipe: how frames are sampled.
-        store: where frames and failures go.
-        deadline_seconds: time that one video may take.
-    """
-
-    def __init__(self, *, root: str, recipe: FrameRecipe, store: FrameStore, deadline_seconds: float) -> None:
-        self._root = root
-        self._store = store
-        self._process = DecodeProcess(recipe, deadline_seconds=deadline_seconds)
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Decode the one unit of `batch` and store it; the answer holds its counts, or why the store refuses."""
-        clips = [Clip(**clip) for clip in json.loads(str(batch["clips"][0]))]
-        try:
-            num_ok, num_failed = self._do_unit(str(batch["name"][0]), clips)
-        except StoreError as error:
-            return {"ok": [0], "failed": [0], "problem": [str(error)]}
-        return {"ok": [num_ok], "failed": [num_failed], "problem": [""]}
-
-    def close(self) -> None:
-        """End the decoding process; without this it ends with the actor's own."""
-        self._process.close()
-
-    def _do_unit(self, name: str, clips: Sequence[Clip]) -> tuple[int, int]:
-        # Ray repeats a unit whose actor died, maybe after its part was written
-        written = self._store.video_ids()
-        rows: list[FrameRow] = []
-        failures: list[Failure] = []
-        fingerprints: dict[str, str] = {}
-        for clip in clips:
-            if clip.video_id in written:
-                continue
-            path = confined_path(self._root, clip.uri)
-            fingerprints[clip.video_id] = _fingerprint(path)
-            try:
-                sampled = self._process.sample(path, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds)
-            except DecodeError as error:
-                failures.append(_failure(clip, error))
-            else:
-                rows.append(FrameRow(video_id=clip.video_id, fingerprint=fingerprints[clip.video_id], sampled=sampled))
-        # failures first: a video without either is decoded again, one that has both is whole
-        self._store.write_failures(name, failures, fingerprints)
-        self._store.write_part(name, rows)
-        return len(clips) - len(failures), len(failures)
-
-
-def _failure(clip: Clip, error: DecodeError) -> Failure:
-    return Failure(video_id=clip.video_id, uri=clip.uri, stage="ingest", kind=error.kind, message=str(error))

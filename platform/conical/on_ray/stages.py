@@ -73,6 +73,8 @@ def ingest(
     *,
     recipe: FrameRecipe | None = None,
     stage: str = "ingest",
+    verify: bool = False,
+    retry_failed: bool = False,
 ) -> IngestSummary:
     """Decode the frames of every video that has none yet.
 
@@ -82,6 +84,8 @@ def ingest(
         report: told after each chunk of videos.
         recipe: another recipe, such as the captioner's.
         stage: what progress is called.
+        verify: hash the files of all videos that have frames, and decode anew what has changed.
+        retry_failed: try all videos again that were set aside.
     """
     records, _ = import_dataset(experiment, workspace, report)
     recipe = recipe or experiment.frames
@@ -97,7 +101,10 @@ def ingest(
         store=store,
         deadline_seconds=experiment.ray.decode_deadline_seconds,
         connect=partial(connect, workspace.logs),
-        report=lambda done, total: report(Progress(stage=stage, done=done, total=total, unit="videos")),
+        verify=verify,
+        retry_failed=retry_failed,
+        report=report,
+        stage=stage,
     )
 
 

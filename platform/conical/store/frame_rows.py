@@ -31,7 +31,9 @@ SCHEMA = pa.schema(
         ("frames", pa.list_(pa.large_binary())),
     ]
 )
-INDEX_COLUMNS = ("video_id", "fingerprint", "frames_hash")
+# what tells one row from another, and what is known of a row without reading its frames
+IDENTITY_COLUMNS = ("video_id", "fingerprint", "frames_hash")
+INDEX_COLUMNS = (*IDENTITY_COLUMNS, "is_padded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class FrameRow:
 
     Args:
         video_id: which clip.
-        fingerprint: hash of the file's bytes.
+        fingerprint: hash of the clip's bytes, and its window where it is a part of the file.
         sampled: its frames.
     """
 
@@ -49,11 +51,13 @@ class FrameRow:
     sampled: SampledFrames
 
 
-def encode_row(row: FrameRow, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The row as plain values, its frames as bytes, with a hash of all that is stored of them."""
+def encode_row(row: FrameRow, recipe: Mapping[str, Any]) -> pa.Table:
+    """The row as a table of one row, with a hash of all that is stored of its frames.
+
+    Raw frames are not copied: the table reads the array's own memory.
+    """
     sampled = row.sampled
-    codec, quality = recipe["codec"], recipe["jpeg_quality"]
-    payloads = [encode_frame(frame, codec=codec, jpeg_quality=quality) for frame in sampled.frames]
+    payloads = _payloads(sampled.frames, codec=recipe["codec"], jpeg_quality=recipe["jpeg_quality"])
     height, width = sampled.frames.shape[1:3]
     facts = {
         "frame_indices": list(sampled.frame_indices),
@@ -64,10 +68,29 @@ def encode_row(row: FrameRow, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "is_padded": sampled.is_padded,
     }
     digest = hashlib.sha256(canonical_json(facts).encode())
-    for payload in payloads:
-        digest.update(payload)
+    digest.update(payloads.buffers()[2])
     identity = {"video_id": row.video_id, "fingerprint": row.fingerprint, "frames_hash": digest.hexdigest()[:32]}
-    return {**identity, **facts, "frames": payloads}
+    columns = [pa.array([value], SCHEMA.field(name).type) for name, value in {**identity, **facts}.items()]
+    frames = pa.ListArray.from_arrays(pa.array([0, len(payloads)], pa.int32()), payloads)
+    return pa.Table.from_arrays([*columns, frames], schema=SCHEMA)
+
+
+def identity_of(table: pa.Table) -> list[list[str]]:
+    """What tells the rows of a table from others."""
+    return [[row[column] for column in IDENTITY_COLUMNS] for row in table.select(IDENTITY_COLUMNS).to_pylist()]
+
+
+def _payloads(frames: NDArray[np.uint8], *, codec: str, jpeg_quality: int) -> pa.LargeBinaryArray:
+    """The encoded frames, one after the other in one buffer."""
+    if codec != "raw":
+        return pa.array(
+            [encode_frame(frame, codec=codec, jpeg_quality=jpeg_quality) for frame in frames], pa.large_binary()
+        )
+    pixels = np.ascontiguousarray(frames)
+    starts = np.arange(len(pixels) + 1, dtype=np.int64) * pixels[0].nbytes
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(pixels), [None, pa.py_buffer(starts), pa.py_buffer(pixels)]
+    )
 
 
 def decode_row(row: Mapping[str, Any], recipe: Mapping[str, Any], part: Path) -> NDArray[np.uint8]:

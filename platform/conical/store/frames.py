@@ -11,7 +11,7 @@ Writers in several processes write parts of different names; nothing is edited i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from conical.core.errors import StoreError
 from conical.core.hashing import canonical_json, stable_hash
 from conical.core.records import Failure, SampledFrames
 from conical.store.frame_map import open_frame_map
-from conical.store.frame_rows import INDEX_COLUMNS, SCHEMA, FrameRow, decode_row, encode_row
-from conical.store.parts import list_parts, read_table, remove_leftovers, write_table
+from conical.store.frame_rows import INDEX_COLUMNS, SCHEMA, FrameRow, decode_row, encode_row, identity_of
+from conical.store.parts import list_parts, read_table, remove_leftovers, write_row_groups
 from conical.store.quarantine import read_failure_file, write_failure_file
 
 _FORMAT = 1
@@ -40,6 +40,7 @@ class _Place:
     row: int
     fingerprint: str
     frames_hash: str
+    is_padded: bool
 
 
 class FrameStore:
@@ -92,13 +93,29 @@ class FrameStore:
         """
         if not rows:
             return
-        plain = [encode_row(row, self.recipe) for row in sorted(rows, key=lambda row: row.video_id)]
-        content = stable_hash([[row[column] for column in INDEX_COLUMNS] for row in plain])
-        path = self.path / f"part-{name}-{content}.parquet"
-        if not path.is_file():
-            self._ensure_card()
-            # a video is what is read at a time
-            write_table(path, pa.Table.from_pylist(plain, schema=SCHEMA), row_group_size=1, is_incompressible=True)
+        self._write_rows(name, [encode_row(row, self.recipe) for row in sorted(rows, key=lambda row: row.video_id)])
+
+    def drop(self, video_ids: Collection[str]) -> None:
+        """Forget the frames of some videos, which are then as if they had never been decoded.
+
+        For the one process that drives a step, while no worker writes. The rest of a part is written whole before the
+        part goes, so the store is valid whenever this is killed, and to call it again ends it.
+
+        Args:
+            video_ids: those without frames are left out.
+
+        Raises:
+            StoreError: a part cannot be read or written.
+        """
+        going = frozenset(video_ids)
+        self._places()
+        for part, rows in list(self._known_parts.items()):
+            if going.isdisjoint(rows):
+                continue
+            kept = [place.row for video_id, place in rows.items() if video_id not in going]
+            name = part.stem.removeprefix("part-").rpartition("-")[0]
+            self._write_rows(name, [read_table(part, row_group=row) for row in kept])
+            part.unlink(missing_ok=True)
 
     def write_failures(
         self, name: str, failures: Sequence[Failure], fingerprints: Mapping[str, str] | None = None
@@ -118,8 +135,12 @@ class FrameStore:
         return frozenset(self._places())
 
     def fingerprints(self) -> dict[str, str]:
-        """Hash of the file that each video's frames were read from, by id."""
+        """What each video's frames were read from, by id: `FrameRow.fingerprint`."""
         return {video_id: place.fingerprint for video_id, place in self._places().items()}
+
+    def padded(self) -> frozenset[str]:
+        """Videos with fewer frames than the recipe asks for: their last one is repeated."""
+        return frozenset(video_id for video_id, place in self._places().items() if place.is_padded)
 
     def failures(self) -> list[Failure]:
         """Videos that were set aside and have no frames, by id."""
@@ -197,6 +218,16 @@ class FrameStore:
             videos=lambda: self._stream([places[video_id] for video_id in video_ids]),
         )
 
+    def _write_rows(self, name: str, tables: Sequence[pa.Table]) -> None:
+        if not tables:
+            return
+        content = stable_hash([row for table in tables for row in identity_of(table)])
+        path = self.path / f"part-{name}-{content}.parquet"
+        if not path.is_file():
+            self._ensure_card()
+            # a video is what is read at a time
+            write_row_groups(path, tables, schema=SCHEMA)
+
     @property
     def _card(self) -> dict[str, Any]:
         recipe: dict[str, Any] = json.loads(canonical_json(self.recipe))
@@ -247,7 +278,7 @@ class FrameStore:
 def _read_index(part: Path) -> dict[str, _Place]:
     rows = read_table(part, columns=INDEX_COLUMNS).to_pylist()
     return {
-        row["video_id"]: _Place(part=part, row=number, fingerprint=row["fingerprint"], frames_hash=row["frames_hash"])
+        row["video_id"]: _Place(part=part, row=number, **{name: row[name] for name in INDEX_COLUMNS[1:]})
         for number, row in enumerate(rows)
     }
 

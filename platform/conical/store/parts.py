@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,30 +19,44 @@ def list_parts(folder: Path, prefix: str) -> list[Path]:
     return sorted(folder.glob(f"{prefix}-*.parquet"))
 
 
-def write_table(
-    path: Path, table: pa.Table, *, row_group_size: int | None = None, is_incompressible: bool = False
-) -> None:
+def write_table(path: Path, table: pa.Table) -> None:
     """Write one Parquet file.
 
     Args:
         path: where; its folder is made.
         table: the rows.
-        row_group_size: rows that are read together; None: as many as fit.
-        is_incompressible: the bulk is pixels, on which dictionaries and compression are time lost.
 
     Raises:
         StoreError: it cannot be written.
     """
-    compression = "none" if is_incompressible else "zstd"
+    with _writable(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def write_row_groups(path: Path, tables: Iterable[pa.Table], *, schema: pa.Schema) -> None:
+    """Write one Parquet file whose bulk is pixels, on which compression, dictionaries and statistics are time lost.
+
+    Args:
+        path: where; its folder is made.
+        tables: each is a row group, which is what can be read alone; taken one at a time.
+        schema: of every table.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    with (
+        _writable(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="none", use_dictionary=False, write_statistics=False) as writer,
+    ):
+        for table in tables:
+            writer.write_table(table)
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[Path]:
     try:
         with atomic_path(path) as temporary:
-            pq.write_table(
-                table,
-                temporary,
-                row_group_size=row_group_size,
-                compression=compression,
-                use_dictionary=not is_incompressible,
-            )
+            yield temporary
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written ({error.strerror or error}): free space or mend its folder"

@@ -49,6 +49,18 @@ class DecodeProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._complaints: IO[bytes] | None = None
+        self._is_ready = False
+
+    def start(self) -> None:
+        """Let the child import its decoders now, while the caller does other things; `sample` would start it too."""
+        if self._connection is not None:
+            return
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # decoders complain on standard error; kept aside, its last line tells why a child died
+            self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+            self._process = _start_child(theirs.fileno(), self._deadline_seconds, self._complaints)
+        self._connection = Connection(ours.detach())
 
     def sample(
         self, path: str | Path, *, start_seconds: float = 0.0, end_seconds: float | None = None
@@ -84,6 +96,7 @@ class DecodeProcess:
         if self._complaints is not None:
             self._complaints.close()
         self._process = self._connection = self._complaints = None
+        self._is_ready = False
 
     def __enter__(self) -> DecodeProcess:
         return self
@@ -116,13 +129,9 @@ class DecodeProcess:
 
     def _connected(self) -> Connection:
         """The connection to the living child; starts one if there is none."""
-        if self._connection is None:
-            ours, theirs = socket.socketpair()
-            with theirs:
-                # decoders complain on standard error; kept aside, its last line tells why a child died
-                self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-                self._process = _start_child(theirs.fileno(), self._deadline_seconds, self._complaints)
-            self._connection = Connection(ours.detach())
+        self.start()
+        assert self._connection is not None
+        if not self._is_ready:
             # importing the decoder is not the file's fault, so it does not count towards the deadline
             if not self._connection.poll(_START_SECONDS):
                 self.close()
@@ -132,6 +141,7 @@ class DecodeProcess:
             except (EOFError, ConnectionError):
                 cause = self._cause_of_death()
                 raise RuntimeError(f"the decoding process could not start ({cause})") from None
+            self._is_ready = True
         return self._connection
 
     def _cause_of_death(self) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,59 @@ def test_different_frames_of_one_video_are_refused(tmp_path: Path) -> None:
         StoreError, match=r"'a' has different frames in .*part-0-.* and part-1-.*: delete one of the two"
     ):
         store.video_ids()
+
+
+def test_dropped_videos_are_gone_from_every_part_and_their_neighbours_stay(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    rows = {name: _row(name) for name in "abcd"}
+    store.write_part("0", [rows["a"], rows["b"], rows["c"]])
+    store.write_part("1", [rows["b"], rows["d"]])
+    store.write_part("2", [rows["b"]])
+    store.drop({"b", "unknown"})
+    assert store.video_ids() == _store(tmp_path).video_ids() == {"a", "c", "d"}
+    assert sorted(path.name.split("-")[1] for path in tmp_path.glob("part-*")) == ["0", "1"]
+    for name in "acd":
+        np.testing.assert_array_equal(store.read(name).frames, rows[name].sampled.frames)
+    store.write_part("0", [rows["b"]])
+    whole = _store(tmp_path / "whole")
+    whole.write_part("0", list(rows.values()))
+    assert store.content_hash() == whole.content_hash()
+
+
+def test_a_drop_that_is_killed_between_two_files_leaves_a_valid_store_and_is_ended_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = _store(tmp_path)
+    store.write_part("0", [_row("a"), _row("b")])
+    whole = store.content_hash()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.drop({"b"})
+    assert len(list(tmp_path.glob("part-*"))) == 2
+    assert _store(tmp_path).content_hash() == whole
+    store.drop({"b"})
+    assert _store(tmp_path).video_ids() == {"a"}
+    assert len(list(tmp_path.glob("part-*"))) == 1
+
+
+def test_clips_that_were_too_short_are_known(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    short = _row("b")
+    short = replace(short, sampled=replace(short.sampled, is_padded=True))
+    store.write_part("0", [_row("a"), short])
+    assert store.padded() == {"b"}
+
+
+def test_frames_that_are_a_view_of_others_are_stored_as_they_look(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    store = _store(tmp_path)
+    store.write_part("0", [_row("a", frames=frames[:, ::-1])])
+    np.testing.assert_array_equal(store.read("a").frames, frames[:, ::-1])
 
 
 def test_a_video_without_frames_is_named(tmp_path: Path) -> None:
