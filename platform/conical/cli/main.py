@@ -77,20 +77,27 @@ def _open(config: Path | None, overrides: list[str] | None) -> tuple[Experiment,
 
 
 @app.command()
-def ingest(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+def ingest(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash all files again; decode anew those that have changed.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try all videos again that were set aside.")
+    ] = False,
+    config: Config = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
     """Decode exact frames of every video into the frame store."""
     experiment, workspace = _open(config, set_)
     from conical.cli.progress_line import ProgressLine
+    from conical.cli.show_ingest import print_ingest
     from conical.on_ray import stages
 
     with ProgressLine(console) as line:
-        summary = stages.ingest(experiment, workspace, line)
-    console.print(
-        f"frames: {summary.ok} videos new, {summary.skipped} were there, {summary.failed} failed"
-        f"{_by_kind(summary.failures_by_kind)}, {summary.seconds:.1f} s "
-        f"-> {workspace.dataset(experiment.dataset.folder)}",
-        highlight=False,
-    )
+        summary = stages.ingest(experiment, workspace, line, verify=verify, retry_failed=retry_failed)
+    folder = workspace.frames(experiment.dataset.folder, experiment.frames.hash)
+    print_ingest(console, summary, num_frames=experiment.frames.num_frames, folder=folder)
 
 
 @app.command()
@@ -291,7 +298,3 @@ def doctor(debug: Debug = False) -> None:
     from conical.on_ray.doctor import run_checks
 
     raise typer.Exit(print_checks(console, run_checks()))
-
-
-def _by_kind(counts: dict[str, int]) -> str:
-    return f" ({', '.join(f'{count} {kind}' for kind, count in counts.items())})" if counts else ""
