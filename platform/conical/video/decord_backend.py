@@ -6,6 +6,7 @@ other. Its time stamps are wrong where packets have none of their own, so they c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,7 +41,7 @@ def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
     except StopIteration:
         raise DecodeError("corrupt", f"{info.path.name}: decord ends before its own number of frames") from None
     except errors as error:
-        raise DecodeError("corrupt", f"{info.path.name}: decord refuses a packet ({_first_line(error)})") from error
+        raise DecodeError("corrupt", f"{info.path.name}: decord refuses a packet ({first_line(error)})") from error
     finally:
         # it decodes ahead without bound for as long as it lives
         del reader
@@ -61,7 +62,7 @@ def _open(info: VideoInfo) -> tuple[Any, tuple[type[Exception], ...]]:
     try:
         reader = decord.VideoReader(str(info.path), num_threads=1)
     except errors as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         raise DecodeError("refused", f"{name}: decord cannot open it ({reason}); choose decoder = 'pyav'") from error
     if len(reader) != info.num_frames:
         # it then repeats the last frame for those that an edit list or an open GOP drops
@@ -70,5 +71,8 @@ def _open(info: VideoInfo) -> tuple[Any, tuple[type[Exception], ...]]:
     return reader, errors
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]
+def first_line(error: Exception) -> str:
+    """What decord complains of, without the time of day and the raw numbers that differ from one call to the next."""
+    line = str(error).strip().splitlines()[0]
+    line = re.sub(r"^\[[\d:]+\] \S+: ", "", line)
+    return re.sub(r" \(-?\d+ vs\. -?\d+\)", "", line)[:200]

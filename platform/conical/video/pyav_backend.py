@@ -36,13 +36,16 @@ def pyav_frames(info: VideoInfo) -> Generator[DecodedFrame]:
             # one thread a file: ingest runs one file a core, and errors then surface at the packet that causes them
             stream.thread_count = 1
             origin: float | None = None
+            orientation = Orientation(sample_aspect=info.sample_aspect)
             for index, frame in enumerate(container.decode(stream)):
                 # the probe's origin is the first packet, which shows nothing where an open group was cut
                 origin = frame.time if origin is None else origin
+                # a display matrix comes with the container or with key frames; looking is dear
+                orientation = _orientation(frame, info) if index == 0 or frame.key_frame else orientation
                 yield DecodedFrame(
                     seconds=_seconds(frame, index, info, origin=origin),
                     to_rgb=partial(to_rgb, frame),
-                    orientation=_orientation(frame, info),
+                    orientation=orientation,
                     is_corrupt=frame.is_corrupt,
                 )
     except av.error.FFmpegError as error:

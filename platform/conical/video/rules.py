@@ -44,8 +44,8 @@ RULES = {
     # AVI, MPEG-PS, MPEG-TS: stops early on B-frames; deeper than 8 bits and odd sizes: other roundings than PyAV
     "torchcodec": DecoderRule(containers=(_MP4, _MATROSKA), pixel_formats=_EIGHT_BIT),
 }
-# Fastest first, by docs/frame_accuracy.md.
-AUTO_ORDER = ("pyav", "decord", "torchcodec")
+# Fastest first, by the CPU times in docs/frame_accuracy.md.
+AUTO_ORDER = ("pyav", "torchcodec", "decord")
 
 
 def refuse_if_inexact(decoder: str, info: VideoInfo) -> None:

@@ -6,6 +6,7 @@ other all the same. It turns pictures upright itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,4 +64,5 @@ def _open(info: VideoInfo) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]
+    """Its complaint without the place in its sources that comes first."""
+    return re.sub(r"^\w+, \S+:\d+, ", "", str(error).strip().splitlines()[0])[:120]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,7 +150,7 @@ def test_a_refusal_says_why_and_what_to_do(clips: Path, name: str, message: str)
 
 
 def test_torchcodec_that_is_not_installed_is_named(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torchcodec", None)
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
     with pytest.raises(DecodeError, match="torchcodec is not installed: choose decoder = 'pyav'") as caught:
         sample_frames(clips / "vp9.webm", FrameRecipe(size=32, decoder="torchcodec"))
     assert caught.value.kind == "refused"
@@ -160,7 +161,8 @@ def test_torchcodec_without_its_libraries_says_so(clips: Path, tmp_path: Path, m
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('Could not load libtorchcodec')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "torchcodec", raising=False)
+    for module in [name for name in sys.modules if name.partition(".")[0] == "torchcodec"]:
+        monkeypatch.delitem(sys.modules, module)
     with pytest.raises(DecodeError, match="torchcodec cannot be loaded: install FFmpeg's shared libraries"):
         sample_frames(clips / "vp9.webm", FrameRecipe(size=32, decoder="torchcodec"))
 
