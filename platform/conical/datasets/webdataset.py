@@ -177,6 +177,8 @@ def _shards(root: Path) -> list[Path]:
                 f"shards must be plain .tar files, got {path.relative_to(root)}: unpack it to .tar (gunzip, zstd -d), "
                 "a member of a compressed one cannot be reached without reading all before it"
             )
+        if path.suffix != SHARD_SUFFIX and path.suffix.lower() == SHARD_SUFFIX:
+            raise DataError(f"shards must end in {SHARD_SUFFIX}, got {path.relative_to(root)}: rename it")
     shards = [path for path in found if path.suffix == SHARD_SUFFIX]
     if not shards:
         raise DataError(f"dataset root {root} holds no .tar shard: it must be the folder of the shards")

@@ -17,6 +17,8 @@ _NUMBER = re.compile(r"([0-9]+)")
 def image_files(folder: Path) -> tuple[Path, ...]:
     """The images of a folder, by name; hidden files, other files and sub-folders are none.
 
+    A link that leads nowhere is one, so that it is named as damaged: left out, it would shift all frames after it.
+
     Raises:
         OSError: the folder cannot be read.
     """
@@ -24,7 +26,7 @@ def image_files(folder: Path) -> tuple[Path, ...]:
         sorted(
             path
             for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
         )
     )
 

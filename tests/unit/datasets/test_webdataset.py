@@ -188,6 +188,13 @@ def test_a_compressed_shard_is_refused_with_advice(tmp_path: Path, name: str) ->
         read_webdataset(tmp_path)
 
 
+def test_a_shard_in_capitals_is_not_passed_over(tmp_path: Path) -> None:
+    write_shard(tmp_path / "train.tar", {"k.mp4": b""})
+    (tmp_path / "test.TAR").write_bytes(b"")
+    with pytest.raises(DataError, match=r"shards must end in .tar, got test.TAR: rename it"):
+        read_webdataset(tmp_path)
+
+
 def test_a_compressed_shard_under_a_plain_name_is_refused(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "train.tar", {"k.mp4": b""})
     shard.write_bytes(gzip.compress(shard.read_bytes()))

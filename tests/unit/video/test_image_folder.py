@@ -112,6 +112,15 @@ def test_a_damaged_image_is_named(tmp_path: Path, suffix: str, damage: str) -> N
     assert caught.value.kind == "corrupt"
 
 
+def test_a_link_that_leads_nowhere_is_a_damaged_frame(tmp_path: Path) -> None:
+    folder = _write_frames(tmp_path / "clip", ["0.png", "1.png", "2.png"])
+    (folder / "1.png").unlink()
+    (folder / "1.png").symlink_to(tmp_path / "gone.png")
+    assert named_indices(sample_frames(folder, _recipe(2)).frames) == [0, 2]
+    with pytest.raises(DecodeError, match=r"clip/1.png: the image cannot be read \(.*No such file"):
+        sample_frames(folder, _recipe(3))
+
+
 def test_an_image_too_large_to_be_meant_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = _write_frames(tmp_path / "clip", ["0.png"])
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 100)
