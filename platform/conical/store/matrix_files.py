@@ -125,19 +125,19 @@ def _split(address: str) -> tuple[Path, str]:
     return Path(address), ""
 
 
-def _from_npy(path: Path, name: str) -> tuple[str, NDArray[Any]]:
-    return name, np.asarray(np.load(path, allow_pickle=False))
-
-
-def _from_npz(path: Path, name: str) -> tuple[str, NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        names = list(arrays)
+def _from_numpy(path: Path, name: str) -> tuple[str, NDArray[Any]]:
+    # opened here: NumPy leaves a file open that turns out to be no zip archive
+    with path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return "", loaded
+        names = list(loaded)
         if not name and len(names) != 1:
             raise DataError(f"matrix {path} holds {len(names)} arrays: name one of {', '.join(names)} as {path}:NAME")
         if name and name not in names:
             raise DataError(f"matrix {path} has no array {name!r}: it holds {', '.join(names)}")
         chosen = name or names[0]
-        return chosen, arrays[chosen]
+        return chosen, loaded[chosen]
 
 
 def _from_parquet(path: Path, name: str) -> tuple[str, NDArray[Any]]:
@@ -173,5 +173,5 @@ def _is_list(kind: Any) -> bool:
 _Reader = Callable[[Path, str], tuple[str, NDArray[Any]]]
 _READERS = cast(
     "dict[str, _Reader]",
-    {".npy": _from_npy, ".npz": _from_npz, ".parquet": _from_parquet},
+    {".npy": _from_numpy, ".npz": _from_numpy, ".parquet": _from_parquet},
 )
