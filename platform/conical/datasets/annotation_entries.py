@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ from conical.core.errors import DataError
 from conical.core.records import VideoRecord
 
 Kind = TypeVar("Kind")
+_LARGEST = 2**63
 
 
 def typed(value: Any, kind: type[Kind], where: str) -> Kind:
@@ -17,15 +17,15 @@ def typed(value: Any, kind: type[Kind], where: str) -> Kind:
 
     Args:
         value: from a file.
-        kind: what it must be; `float` takes whole numbers too, but no infinity; nothing takes truth values.
+        kind: what it must be; `float` takes whole numbers too. Nothing takes truth values, numbers beyond 64 bits, or
+            halves of characters, which no file can be written with.
         where: file and entry, for the message.
 
     Raises:
         DataError: it is of another type.
     """
     allowed: tuple[type, ...] = (int, float) if kind is float else (kind,)
-    is_endless = isinstance(value, float) and not math.isfinite(value)
-    if not isinstance(value, allowed) or isinstance(value, bool) or is_endless:
+    if not isinstance(value, allowed) or isinstance(value, bool) or not _can_be_stored(value):
         raise DataError(f"{where} must be {kind.__name__}, got {_short(value)}: take the published file")
     return value  # type: ignore[return-value]  # an int stands for a float
 
@@ -78,6 +78,13 @@ def split_of_each(lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
             if splits.setdefault(video_id, split) != split:
                 raise DataError(f"video {video_id!r} is in the lists of {splits[video_id]} and {split}: mend the lists")
     return splits
+
+
+def _can_be_stored(value: Any) -> bool:
+    if isinstance(value, str) and not value.isascii():
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    # NaN is not below anything
+    return not isinstance(value, (int, float)) or abs(value) < _LARGEST
 
 
 def _short(value: Any) -> str:

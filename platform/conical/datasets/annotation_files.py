@@ -154,9 +154,12 @@ def parse_json(text: str, where: str) -> Any:
         DataError: it is not JSON.
     """
     try:
-        return json.loads(text, parse_constant=lambda _: None)
+        content = json.loads(text, parse_constant=lambda _: None)
+        if "\\ud" in text or "\\uD" in text:  # half a character can be written as an escape, but never be stored
+            json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not JSON ({error}): download it again") from error
+    return content
 
 
 def read_text(file: AnnotationFile) -> str:

@@ -138,6 +138,8 @@ def _read_one(file: AnnotationFile) -> dict[str, _Video]:
         where = f"{file}, videos[{number}]"
         video = typed(item, dict, where)
         video_id = entry(video, "video_id", str, where)
+        if video_id in videos:
+            raise DataError(f"{where}: video_id {video_id!r} stands in {videos[video_id].where} too: download it again")
         videos[video_id] = _to_video(video, where, captions.pop(video_id, []))
     if captions:
         raise DataError(f"{file} has sentences of {next(iter(captions))!r}, which is none of its videos: get it anew")

@@ -143,7 +143,7 @@ def test_a_wrong_csv_file_is_named(tmp_path: Path, text: str, message: str) -> N
         read_rows(AnnotationFile(_write(tmp_path / "a.csv", text)), "video_id")
 
 
-@pytest.mark.parametrize("value", [True, "1", None, float("inf"), float("nan")])
+@pytest.mark.parametrize("value", [True, "1", None, float("inf"), float("nan"), 10**400])
 def test_a_value_of_another_type_is_named(value: object) -> None:
     with pytest.raises(DataError, match=r"a.json, x: start must be float, got .*: take the published file"):
         entry({"start": value}, "start", float, "a.json, x")
@@ -155,6 +155,15 @@ def test_a_missing_field_and_a_long_value_are_named_shortly() -> None:
         entry({"a": 1}, "b", int, "a.json, x")
     with pytest.raises(DataError, match=r"^x must be int, got 'y{76}\.\.\.: take"):
         typed("y" * 1000, int, "x")
+
+
+def test_half_a_character_is_named_and_whole_ones_are_kept() -> None:
+    assert typed("café 一只猫 🐈", str, "x") == "café 一只猫 🐈"
+    with pytest.raises(DataError, match=r"^x must be str, got 'cat .ud83d'"):
+        typed("cat \ud83d", str, "x")
+    with pytest.raises(DataError, match=r"^a.json is not JSON \('utf-8' codec can't encode character '.ud83d'"):
+        parse_json(r'{"ocr": ["cat \ud83d"]}', "a.json")
+    assert parse_json(r'"\uD83D\uDC08"', "a.json") == "🐈"
 
 
 def test_an_id_that_cannot_be_one_is_named_with_its_place() -> None:

@@ -225,7 +225,11 @@ def _broken(**changes: Any) -> dict[str, Any]:
         ),
         (_broken(split="dev"), r"videos\[0\]: split must be one of train, validate, test; got 'dev'"),
         (_broken(video_id=7), r"videos\[0\]: video_id must be str, got 7"),
-        (_broken(video_id="../7"), r"sentences of 'video600', which is none of its videos"),
+        (_broken(video_id="../7"), r"json has sentences of 'video600', which is none of its videos: get it anew"),
+        (
+            _broken(video_id="video601"),
+            r"videos\[1\]: video_id 'video601' stands in .*videos\[0\] too: download it again",
+        ),
         (_broken(category="music"), r"videos\[0\]: category must be int, got 'music'"),
         (
             {**_broken(), "sentences": [{"caption": "x"}]},
