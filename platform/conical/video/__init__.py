@@ -7,7 +7,7 @@ from conical.video.geometry import Orientation, centre_square
 from conical.video.media import local_media, media_fingerprint
 from conical.video.probe import VideoInfo, probe
 from conical.video.recipe import FrameRecipe
-from conical.video.sampling import SAMPLERS, sample_indices, window_span
+from conical.video.sampling import SAMPLERS, SamplingRequest, random_segment, sample_indices, window_span
 
 __all__ = [
     "BACKENDS",
@@ -17,11 +17,13 @@ __all__ = [
     "DecodedFrame",
     "FrameRecipe",
     "Orientation",
+    "SamplingRequest",
     "VideoInfo",
     "centre_square",
     "local_media",
     "media_fingerprint",
     "probe",
+    "random_segment",
     "sample_frames",
     "sample_indices",
     "window_span",

@@ -5,7 +5,7 @@ in AVI, on open GOPs and on B-frame MPEG-4 (`docs/method.md` 5).
 
     1. probe        count the packets                        -> which indices to take, if each packet shows a frame
     2. decode       all frames in order, convert the sampled -> the count as the decoder has it
-    3. decode again only where the two counts differ, with the indices of the true count
+    3. decode again only where the true count and times lead to other indices
 
 A backend reads a file only where the accuracy suite found it exact on that kind (`rules`); `auto` takes the fastest of
 those, and the next one where it refuses.
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from conical.core.errors import DecodeError
 from conical.core.records import SampledFrames
 from conical.core.registry import resolve
+from conical.core.seeds import derive_seed
 from conical.video.backend import Backend
 from conical.video.decord_backend import decord_frames
 from conical.video.geometry import centre_square
@@ -31,7 +32,7 @@ from conical.video.probe import IMAGES_CONTAINER, VideoInfo, probe
 from conical.video.pyav_backend import pyav_frames
 from conical.video.recipe import FrameRecipe
 from conical.video.rules import AUTO_ORDER, refuse_if_inexact
-from conical.video.sampling import sample_indices, window_span
+from conical.video.sampling import SamplingRequest, sample_indices, window_span
 from conical.video.torchcodec_backend import torchcodec_frames
 
 BACKENDS: dict[str, Backend] = {"pyav": pyav_frames, "decord": decord_frames, "torchcodec": torchcodec_frames}
@@ -79,57 +80,80 @@ class _Window:
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """One sequential pass: the frames of the window, and the sampled ones with their times."""
+class _Clip:
+    """The frames of a window: index of the first in the file, and the time of each."""
 
-    span: range
+    first: int
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One sequential pass: the clip as the decoder has it, and the wanted pictures by index."""
+
+    clip: _Clip
     pictures: dict[int, NDArray[np.uint8]]
-    seconds: dict[int, float]
 
 
 def _sample_with(
     decoder: str, backend: Backend, *, info: VideoInfo, recipe: FrameRecipe, window: _Window
 ) -> SampledFrames:
-    expected = window_span(info.frame_seconds, start_seconds=window.start_seconds, end_seconds=window.end_seconds)
+    wanted = _choose(_promised(info, window), info=info, recipe=recipe, window=window)
     for _ in range(2):
-        wanted = (
-            sample_indices(expected, num_frames=recipe.num_frames, sampler=recipe.sampler) if expected else ((), False)
-        )
         reading = _read(info, backend, window=window, wanted=frozenset(wanted[0]), size=recipe.size)
-        if not reading.span:
+        if not reading.clip.seconds:
             raise _nothing_there(info, window)
-        if reading.span == expected:
+        found = _choose(reading.clip, info=info, recipe=recipe, window=window)
+        if found == wanted:
             return _gather(reading, wanted[0], decoder=decoder, is_padded=wanted[1])
-        expected = reading.span
+        wanted = found
     raise DecodeError("corrupt", f"{info.path.name}: the number of frames differs from one reading to the next")
+
+
+def _promised(info: VideoInfo, window: _Window) -> _Clip:
+    span = window_span(info.frame_seconds, start_seconds=window.start_seconds, end_seconds=window.end_seconds)
+    return _Clip(span.start, info.frame_seconds[span.start : span.stop])
+
+
+def _choose(clip: _Clip, *, info: VideoInfo, recipe: FrameRecipe, window: _Window) -> tuple[tuple[int, ...], bool]:
+    if not clip.seconds:
+        return (), False
+    # by the file's name, not its place: a data set that moves keeps its frames
+    names = ("random_segment", info.path.name, str(window.start_seconds), str(window.end_seconds))
+    request = SamplingRequest(
+        num_frames=recipe.num_frames,
+        sample_fps=recipe.sample_fps,
+        seed=derive_seed(recipe.sampler_seed, *names),
+    )
+    return sample_indices(clip.seconds, first=clip.first, sampler=recipe.sampler, request=request)
 
 
 def _read(info: VideoInfo, backend: Backend, *, window: _Window, wanted: frozenset[int], size: int) -> _Reading:
     pictures: dict[int, NDArray[np.uint8]] = {}
-    seconds: dict[int, float] = {}
-    first, stop, latest = None, 0, 0.0
+    seconds: list[float] = []
+    first, latest = 0, 0.0
     with closing(backend(info)) as frames:
         for index, frame in enumerate(frames):
-            # time stamps of AVI can run backwards by a frame; the decoder's order is the truth
+            # time stamps can run backwards where a file is joined from parts; the decoder's order is the truth
             latest = max(latest, frame.seconds)
             if window.end_seconds is not None and latest >= window.end_seconds:
                 break
             if latest < window.start_seconds:
+                first = index + 1
                 continue
-            first, stop = index if first is None else first, index + 1
+            seconds.append(latest)
             if index in wanted:
                 if frame.is_corrupt:
                     raise DecodeError("corrupt", f"{info.path.name}: frame {index} is damaged")
                 pictures[index] = centre_square(frame.to_rgb(), size=size, orientation=frame.orientation)
-                seconds[index] = latest
-    return _Reading(range(first or 0, stop), pictures, seconds)
+    return _Reading(_Clip(first, tuple(seconds)), pictures)
 
 
 def _gather(reading: _Reading, indices: tuple[int, ...], *, decoder: str, is_padded: bool) -> SampledFrames:
     return SampledFrames(
         frames=np.stack([reading.pictures[index] for index in indices]),
         frame_indices=indices,
-        pts_seconds=tuple(reading.seconds[index] for index in indices),
+        pts_seconds=tuple(reading.clip.seconds[index - reading.clip.first] for index in indices),
         decoder=decoder,
         is_padded=is_padded,
     )

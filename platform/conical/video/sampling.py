@@ -1,9 +1,15 @@
-"""Which frames to take: integer arithmetic, no decoding."""
+"""Which frames to take: arithmetic on indices and times, no decoding."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# frame times are rounded to the microsecond
+_TOLERANCE_SECONDS = 1e-6
 
 
 def uniform(count: int, num: int) -> tuple[int, ...]:
@@ -40,27 +46,98 @@ def segment_centre(count: int, num: int) -> tuple[int, ...]:
     return tuple((2 * k + 1) * count // (2 * num) for k in range(num))
 
 
-SAMPLERS: dict[str, Callable[[int, int], tuple[int, ...]]] = {"uniform": uniform, "segment_centre": segment_centre}
+def random_segment(rng: np.random.Generator, count: int, num: int) -> tuple[int, ...]:
+    """A random frame of each of `num` segments; segment k is `floor(k count / num)` to `floor((k + 1) count / num)`.
+
+    Args:
+        rng: gives one number a segment.
+        count: available frames, >= 1.
+        num: wanted positions, 1 <= num <= count.
+
+    >>> random_segment(np.random.default_rng(0), 3, 3)
+    (0, 1, 2)
+    """
+    bounds = [k * count // num for k in range(num + 1)]
+    return tuple(int(rng.integers(bounds[k], bounds[k + 1])) for k in range(num))
 
 
-def sample_indices(span: range, *, num_frames: int, sampler: str) -> tuple[tuple[int, ...], bool]:
+def at_rate(seconds: Sequence[float], *, sample_fps: float) -> tuple[int, ...]:
+    """The frames that are on show at 0, 1, 2, ... times `1 / sample_fps` after the first; none is taken twice.
+
+    Args:
+        seconds: time of each available frame, never decreasing; not empty.
+        sample_fps: wanted frames a second, > 0.
+
+    >>> at_rate([0.0, 0.4, 0.8, 1.2, 1.6, 2.0], sample_fps=1.0)
+    (0, 2, 5)
+    """
+    times = np.asarray(seconds) - seconds[0]
+    num_moments = int((times[-1] + _TOLERANCE_SECONDS) * sample_fps) + 1
+    moments = np.arange(num_moments) / sample_fps + _TOLERANCE_SECONDS
+    return tuple(np.unique(np.searchsorted(times, moments, side="right") - 1).tolist())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingRequest:
+    """What a sampler is told beside the frames' times.
+
+    Args:
+        num_frames: wanted frames, >= 1.
+        sample_fps: wanted frames a second, > 0; read by `fps`.
+        seed: of the random choice; read by `random_segment`.
+    """
+
+    num_frames: int
+    sample_fps: float = 1.0
+    seed: int = 0
+
+
+Sampler = Callable[[Sequence[float], SamplingRequest], tuple[int, ...]]
+
+
+def _fps(seconds: Sequence[float], request: SamplingRequest) -> tuple[int, ...]:
+    """At the rate; of more than `num_frames` an even spread, the first and the last included."""
+    found = at_rate(seconds, sample_fps=request.sample_fps)
+    if len(found) <= request.num_frames:
+        return found
+    return tuple(found[position] for position in uniform(len(found), request.num_frames))
+
+
+# Each gives positions in a clip of at least `num_frames` frames, never decreasing; `fps` also in a shorter one.
+SAMPLERS: dict[str, Sampler] = {
+    "uniform": lambda seconds, request: uniform(len(seconds), request.num_frames),
+    "segment_centre": lambda seconds, request: segment_centre(len(seconds), request.num_frames),
+    "random_segment": lambda seconds, request: random_segment(
+        np.random.default_rng(request.seed), len(seconds), request.num_frames
+    ),
+    "fps": _fps,
+}
+
+
+def sample_indices(
+    seconds: Sequence[float], *, first: int = 0, sampler: str, request: SamplingRequest
+) -> tuple[tuple[int, ...], bool]:
     """Indices of the sampled frames of a clip.
 
     Args:
-        span: indices of the clip's frames in the file, in presentation order; not empty.
-        num_frames: how many are wanted, >= 1.
+        seconds: time of each of the clip's frames, never decreasing; not empty.
+        first: index of the first of them in the file.
         sampler: a key of `SAMPLERS`.
+        request: how many frames, and what the sampler needs.
 
     Returns:
-        `num_frames` indices, never decreasing, and whether the last one is repeated because the clip is too short.
+        `request.num_frames` indices, never decreasing, and whether the last one is repeated because the clip (or, by
+        `fps`, the number of its moments) is too small.
 
-    >>> sample_indices(range(5, 8), num_frames=4, sampler="uniform")
+    >>> sample_indices([0.2, 0.3, 0.4], first=5, sampler="uniform", request=SamplingRequest(num_frames=4))
     ((5, 6, 7, 7), True)
     """
-    count = len(span)
-    if count < num_frames:
-        return (*span, *(span[-1],) * (num_frames - count)), True
-    return tuple(span[position] for position in SAMPLERS[sampler](count, num_frames)), False
+    num = request.num_frames
+    is_whole = len(seconds) < num and sampler != "fps"
+    positions = tuple(range(len(seconds))) if is_whole else SAMPLERS[sampler](seconds, request)
+    num_missing = num - len(positions)
+    padded = (*positions, *(positions[-1],) * num_missing)
+    return tuple(first + position for position in padded), num_missing > 0
 
 
 def window_span(frame_seconds: Sequence[float], *, start_seconds: float, end_seconds: float | None) -> range:

@@ -260,6 +260,12 @@ def test_another_recipe_is_refused(tmp_path: Path) -> None:
         FrameStore(tmp_path, recipe=RECIPE, recipe_hash="xyz")
 
 
+def test_an_option_that_the_hash_does_not_hold_keeps_a_store_valid(tmp_path: Path) -> None:
+    _store(tmp_path).write_part("0", [_row("a")])
+    later = _store(tmp_path, sample_fps=1.0)
+    assert later.video_ids() == {"a"}
+
+
 def test_the_card_says_what_the_frames_are(tmp_path: Path) -> None:
     _store(tmp_path).write_failures("0", [])
     assert json.loads((tmp_path / "card.json").read_text()) == {"format": 1, "recipe": RECIPE, "recipe_hash": "abc"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,37 @@ def test_a_backend_from_outside_that_does_not_exist_is_named(tmp_path: Path) -> 
     path = write_clip(tmp_path / "clip.mp4", num_frames=1)
     with pytest.raises(ConfigError, match="decoder 'nowhere_at_all:frames' cannot be imported"):
         sample_frames(path, FrameRecipe(decoder="nowhere_at_all:frames"))
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "segment_centre", "random_segment", "fps"])
+def test_every_sampler_stays_in_the_half_open_window(tmp_path: Path, sampler: str) -> None:
+    path = write_clip(tmp_path / "clip.mp4", options=B_FRAMES)
+    recipe = FrameRecipe(size=16, num_frames=4, sampler=sampler, sample_fps=10.0)
+    sampled = sample_frames(path, recipe, start_seconds=0.2, end_seconds=0.6)
+    assert set(sampled.frame_indices) <= set(range(5, 15))  # 25 frames a second
+    assert named_indices(sampled.frames) == list(sampled.frame_indices)
+    assert sampled.pts_seconds == pytest.approx([index / 25 for index in sampled.frame_indices])
+
+
+def test_frames_at_a_rate_start_at_the_window(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", options=B_FRAMES)
+    recipe = FrameRecipe(size=16, num_frames=6, sampler="fps", sample_fps=5.0)
+    sampled = sample_frames(path, recipe, start_seconds=0.2)
+    # moments 0.2, 0.4, 0.6, 0.8, 1.0; the last frame is at 1.16 s
+    assert sampled.frame_indices == (5, 10, 15, 20, 25, 25)
+    assert sampled.is_padded
+
+
+def test_the_random_choice_is_of_the_files_name_its_window_and_the_seed(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4")
+    moved = tmp_path / "elsewhere" / "clip.mp4"
+    moved.parent.mkdir()
+    moved.write_bytes(path.read_bytes())
+    other = path.with_name("other.mp4")
+    other.write_bytes(path.read_bytes())
+    recipe = FrameRecipe(size=16, num_frames=5, sampler="random_segment")
+    drawn = sample_frames(path, recipe).frame_indices
+    assert sample_frames(moved, recipe).frame_indices == drawn
+    assert sample_frames(other, recipe).frame_indices != drawn
+    assert sample_frames(path, replace(recipe, sampler_seed=1)).frame_indices != drawn
+    assert sample_frames(path, recipe, end_seconds=60.0).frame_indices != drawn

@@ -10,7 +10,14 @@ from conical.video import FrameRecipe
     [
         ({"num_frames": 0}, "num_frames must be >= 1, got 0"),
         ({"size": 4}, "size must be from 8 to 4096 px, got 4"),
-        ({"sampler": "unifrm"}, "sampler must be one of uniform, segment_centre; got 'unifrm'. Did you mean 'uniform'"),
+        (
+            {"sampler": "unifrm"},
+            "sampler must be one of uniform, segment_centre, random_segment, fps; got 'unifrm'. Did you mean 'uniform'",
+        ),
+        ({"sample_fps": 0.0}, "sample_fps must be above 0 and at most 240, got 0.0"),
+        ({"sample_fps": 241.0}, "sample_fps must be above 0 and at most 240, got 241.0"),
+        ({"sample_fps": float("nan")}, "sample_fps must be above 0 and at most 240, got nan"),
+        ({"sampler_seed": -1}, "sampler_seed must be >= 0, got -1"),
         ({"codec": "png"}, "codec must be one of raw, jpeg; got 'png'"),
         ({"jpeg_quality": 101}, "jpeg_quality must be from 1 to 100, got 101"),
         (
@@ -30,6 +37,10 @@ def test_each_choice_that_changes_pixels_changes_the_address() -> None:
         FrameRecipe(num_frames=8),
         FrameRecipe(size=64),
         FrameRecipe(sampler="segment_centre"),
+        FrameRecipe(sampler="random_segment"),
+        FrameRecipe(sampler="random_segment", sampler_seed=1),
+        FrameRecipe(sampler="fps"),
+        FrameRecipe(sampler="fps", sample_fps=2.0),
         FrameRecipe(decoder="pyav"),
         FrameRecipe(codec="jpeg"),
         FrameRecipe(codec="jpeg", jpeg_quality=80),
@@ -39,6 +50,15 @@ def test_each_choice_that_changes_pixels_changes_the_address() -> None:
 
 def test_the_jpeg_quality_does_not_move_a_raw_store() -> None:
     assert FrameRecipe(jpeg_quality=80).hash == FrameRecipe().hash
+
+
+def test_options_that_the_sampler_does_not_read_keep_old_stores_valid() -> None:
+    # the address of the defaults as release 0.1.0 wrote it
+    assert FrameRecipe().hash == "71dbd7c3b2d9a168"
+    assert FrameRecipe(sample_fps=2.0, sampler_seed=3).hash == FrameRecipe().hash
+    assert FrameRecipe(sampler="fps", sampler_seed=3).hash == FrameRecipe(sampler="fps").hash
+    drawn = FrameRecipe(sampler="random_segment")
+    assert FrameRecipe(sampler="random_segment", sample_fps=2.0).hash == drawn.hash
 
 
 def test_a_decoder_from_outside_is_named_by_its_import_path() -> None:
