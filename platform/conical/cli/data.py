@@ -22,6 +22,9 @@ data_app = typer.Typer(help="Import a dataset, audit it, look at it.", no_args_i
 console = Console(soft_wrap=True)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something is wrong.")]
+Name = Annotated[str, typer.Argument(help="A dataset of the workspace, or enough of the beginning of its name.")]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file: whose frames are preferred, whose model.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example frames.size=64.")]
 
 
 @data_app.command("import")
@@ -58,6 +61,31 @@ def import_(
     _print_import(summary, captions, experiment, workspace, card=DATASETS.get(name))
 
 
+@data_app.command()
+def audit(name: Name, config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+    """Leaks between splits, near-duplicates, repeated captions, missing files; writes the leak-free test list."""
+    experiment, workspace = _open(config, set_)
+    from conical.cli.progress_line import ProgressLine
+    from conical.on_ray.audit import audit_dataset
+    from conical.reports.audit_table import audit_table
+
+    with ProgressLine(console) as line:
+        found = audit_dataset(workspace, name, experiment, line)
+    unchecked = () if found.is_complete else ("near-duplicate",)
+    console.print(audit_table(found.counts, title=f"Audit of {found.folder}", unchecked=unchecked))
+    for note in found.notes:
+        console.print(f"- {note}", highlight=False, markup=False)
+    free = found.leak_free
+    console.print(
+        f"leak-free: {len(free.video_ids):,} of {free.num_test:,} test videos (ids {free.ids_hash}): "
+        f"{'; '.join(free.rules)}",
+        highlight=False,
+        markup=False,
+    )
+    console.print(f"findings -> {found.findings_path}", highlight=False, markup=False)
+    console.print(f"leak-free -> {found.leak_free_path}", highlight=False, markup=False)
+
+
 def _pairs(options: list[str]) -> dict[str, str]:
     found = {}
     for option in options:
@@ -66,6 +94,12 @@ def _pairs(options: list[str]) -> dict[str, str]:
             raise ConfigError(f"--option takes KEY=VALUE, got {option!r}: for example --option split=1k-A")
         found[key] = value
     return found
+
+
+def _open(config: Path | None, overrides: list[str] | None) -> tuple[Experiment, Workspace]:
+    from conical.config import load_experiment
+
+    return load_experiment(config, overrides or []), _workspace()
 
 
 def _workspace() -> Workspace:

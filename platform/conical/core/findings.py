@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from conical.core.records import SPLITS
@@ -55,3 +56,33 @@ class Finding:
         assert self.split_a in SPLITS, self.split_a
         assert self.split_b in ("", *SPLITS), self.split_b
         assert bool(self.split_b) == bool(self.video_b), self
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFindings:
+    """Findings of one kind whose first video is in one split.
+
+    Args:
+        num_findings: how many.
+        num_videos: how many such videos.
+        total_value: sum of the findings' values.
+    """
+
+    num_findings: int
+    num_videos: int
+    total_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindCount:
+    """How often an audit found one kind of thing.
+
+    Args:
+        kind: one of `FINDING_KINDS`.
+        splits: by split, the one held out furthest first; splits without a finding are left out.
+        example: the first finding; None if there is none.
+    """
+
+    kind: str
+    splits: Mapping[str, SplitFindings]
+    example: Finding | None

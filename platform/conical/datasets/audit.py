@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from conical.core.findings import FINDING_KINDS, HELD_OUT_FIRST, LEAK_KINDS, Finding
+from conical.core.findings import FINDING_KINDS, HELD_OUT_FIRST, LEAK_KINDS, Finding, KindCount, SplitFindings
 from conical.core.records import Failure, VideoRecord
 from conical.datasets.caption_checks import long_captions, repeated_queries, same_captions
 from conical.datasets.leaks import overlaps, shared_sources
-
-
-@dataclass(frozen=True, kw_only=True)
-class KindCount:
-    """How often an audit found one kind of thing.
-
-    Args:
-        kind: one of `conical.core.findings.FINDING_KINDS`.
-        num_findings: of the kind.
-        num_videos: by split, the videos that are `a` of a finding; splits without one are left out.
-        total_value: sum of the findings' values.
-        example: the first of them; None if there is none.
-    """
-
-    kind: str
-    num_findings: int
-    num_videos: Mapping[str, int]
-    total_value: float
-    example: Finding | None
 
 
 def audit_records(
@@ -81,19 +61,23 @@ def count_findings(findings: Sequence[Finding]) -> tuple[KindCount, ...]:
     counts = []
     for kind in FINDING_KINDS:
         chosen = [finding for finding in findings if finding.kind == kind]
-        videos = {(finding.split_a, finding.video_a) for finding in chosen}
+        by_split = {split: [one for one in chosen if one.split_a == split] for split in HELD_OUT_FIRST}
         counts.append(
             KindCount(
                 kind=kind,
-                num_findings=len(chosen),
-                num_videos={
-                    split: count for split in HELD_OUT_FIRST if (count := sum(one[0] == split for one in videos))
-                },
-                total_value=sum(finding.value for finding in chosen),
-                example=chosen[0] if chosen else None,
+                splits={split: _count(found) for split, found in by_split.items() if found},
+                example=next((one for found in by_split.values() for one in found), None),
             )
         )
     return tuple(counts)
+
+
+def _count(findings: Sequence[Finding]) -> SplitFindings:
+    return SplitFindings(
+        num_findings=len(findings),
+        num_videos=len({finding.video_a for finding in findings}),
+        total_value=sum(finding.value for finding in findings),
+    )
 
 
 def _of(record: VideoRecord, kind: str, detail: str = "") -> Finding:

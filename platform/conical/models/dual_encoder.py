@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +66,7 @@ class DualEncoder(nn.Module):
 
         CLIP's tokenizer truncates silently at the context length; this asks the byte-pair encoder itself.
         """
-        if hasattr(self.tokenizer, "encode"):
-            return len(self.tokenizer.encode(text))
-        return len(self.tokenizer.tokenizer.encode(text, add_special_tokens=False))  # a Hugging Face text tower
+        return _count_tokens(self.tokenizer, text)
 
     def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "text token"]:
         """Tokens of texts, cut to the longest text of the batch.
@@ -139,13 +138,7 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
     """
     import open_clip
 
-    card = options.card
-    name = _register_local_config(card.architecture)
-    if name not in open_clip.list_models():
-        raise ConfigError(
-            f"model.name {options.name!r} is unknown: use a card, a name of open_clip.list_models(), or the path of a "
-            "model-config JSON"
-        )
+    card, name = options.card, _known_name(options)
     weights = Path(card.weights)
     is_local = weights.suffix in (".safetensors", ".pt", ".pth", ".bin")
     if is_local and not weights.is_file():
@@ -163,11 +156,41 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
     return DualEncoder(clip, open_clip.get_tokenizer(name), mean=preprocess["mean"], std=preprocess["std"])
 
 
+def build_token_counter(options: ModelOptions) -> Callable[[str], int]:
+    """A function that counts the tokens of a text as the model would, its marks left out; no weights are loaded.
+
+    Raises:
+        ConfigError: the model is unknown.
+    """
+    import open_clip
+
+    return partial(_count_tokens, open_clip.get_tokenizer(_known_name(options)))
+
+
 def model_revision(options: ModelOptions) -> str:
     """What pins the weights: a hash of the local files, or the names open_clip resolves."""
     card = options.card
     parts = [file_fingerprint(part) if Path(part).is_file() else part for part in (card.architecture, card.weights)]
     return stable_hash(parts)
+
+
+def _count_tokens(tokenizer: Any, text: str) -> int:
+    if hasattr(tokenizer, "encode"):
+        return len(tokenizer.encode(text))
+    return len(tokenizer.tokenizer.encode(text, add_special_tokens=False))  # a Hugging Face text tower
+
+
+def _known_name(options: ModelOptions) -> str:
+    """The model's name in open_clip's table."""
+    import open_clip
+
+    name = _register_local_config(options.card.architecture)
+    if name not in open_clip.list_models():
+        raise ConfigError(
+            f"model.name {options.name!r} is unknown: use a card, a name of open_clip.list_models(), or the path of a "
+            "model-config JSON"
+        )
+    return name
 
 
 def _register_local_config(architecture: str) -> str:

@@ -64,6 +64,10 @@ class Workspace:
         """A dataset's caption ledger."""
         return self.dataset(folder) / "captions"
 
+    def audit(self, folder: str) -> Path:
+        """What an audit of a dataset found."""
+        return self.dataset(folder) / "audit"
+
     def experiment(self, name: str) -> Path:
         """Runs and sweeps of one experiment."""
         return self.root / "experiments" / name

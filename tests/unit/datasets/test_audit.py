@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conical.core.findings import FINDING_KINDS, Finding
+from conical.core.findings import FINDING_KINDS, Finding, SplitFindings
 from conical.core.records import Failure, VideoRecord
 from conical.datasets.audit import audit_records, count_findings, leak_free_ids
 
@@ -64,11 +64,12 @@ def test_findings_are_counted_by_kind() -> None:
         Finding(kind="overlap", split_a=split, video_a=a, split_b="train", video_b=b, value=1.5)
         for split, a, b in (("test", "x", "1"), ("test", "x", "2"), ("val", "x", "1"))
     ]
-    counts = {count.kind: count for count in count_findings(findings)}
+    counts = {count.kind: count for count in count_findings(findings[::-1])}
     assert tuple(counts) == FINDING_KINDS
-    assert counts["overlap"].num_findings == 3
-    assert counts["overlap"].num_videos == {"test": 1, "val": 1}
-    assert counts["overlap"].total_value == 4.5
-    assert counts["overlap"].example == findings[0]
-    assert counts["no-file"].num_findings == 0
-    assert counts["no-file"].example is None
+    assert counts["overlap"].splits == {
+        "test": SplitFindings(num_findings=2, num_videos=1, total_value=3.0),
+        "val": SplitFindings(num_findings=1, num_videos=1, total_value=1.5),
+    }
+    assert list(counts["overlap"].splits) == ["test", "val"]
+    assert counts["overlap"].example == findings[1], "of the split that is held out furthest"
+    assert (counts["no-file"].splits, counts["no-file"].example) == ({}, None)

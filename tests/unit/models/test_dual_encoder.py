@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
 from conical.core.errors import ConfigError
 from conical.models import MODELS, ModelOptions
-from conical.models.dual_encoder import build_dual_encoder, model_revision
+from conical.models.dual_encoder import build_dual_encoder, build_token_counter, model_revision
 
 
 def test_a_video_embedding_is_the_normalised_mean_of_normalised_frame_embeddings(small_encoder):
@@ -107,3 +109,11 @@ def test_the_revision_follows_the_bytes_of_the_weights(small_clip, tmp_path):
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"other")
     assert before != model_revision(ModelOptions(name=small_clip.name, weights=str(other)))
+
+
+def test_tokens_are_counted_without_loading_weights(small_encoder, small_clip) -> None:
+    count = build_token_counter(replace(small_clip, weights="none.safetensors"))
+    for text in ("", "a dog", "word " * 200, "Ein Hündchen, größer!"):
+        assert count(text) == small_encoder.count_tokens(text)
+    with pytest.raises(ConfigError, match=r"model\.name 'ViT-Z' is unknown"):
+        build_token_counter(ModelOptions(name="ViT-Z", weights="w"))
