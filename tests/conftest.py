@@ -6,6 +6,7 @@ import copy
 import json
 import os
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,6 +14,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 # many small products: on few cores more threads only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a busy machine is slow, not wrong
+hypothesis.settings.register_profile("no_deadline", deadline=None)
+hypothesis.settings.load_profile("no_deadline")
 
 _SMALL_CLIP = {
     "embed_dim": 16,
