@@ -82,6 +82,8 @@ class TuneOptions(Options):
             f"metric must be of the val split, got {self.metric!r}: test is scored once, for the chosen trial",
         )
         require(name.family is None, f"metric must not be rescored, got {self.metric!r}: use the plain protocol")
+        require(name.protocol == "raw", f"metric must be of protocol raw, got {self.metric!r}: val is scored under it")
+        require(name.subset is None, f"metric must be of the whole val split, got {self.metric!r}")
         for key, draw in self.space.items():
             _check_draw(key, draw)
 

@@ -13,11 +13,13 @@ import psutil
 import pytest
 
 from conical.config import load_experiment
-from conical.on_ray.evaluate import evaluate_run, score_on_ray
+from conical.metrics import EvaluationName
+from conical.on_ray.evaluate import evaluate_run
 from conical.on_ray.reporting import build_report
 from conical.on_ray.run_identity import data_source
 from conical.on_ray.run_log import open_tracker
 from conical.on_ray.run_loop import epoch_row, run_epochs
+from conical.on_ray.score_task import ScoreTask, score_on_ray
 from conical.on_ray.stages import caption, ingest
 from conical.on_ray.train import train
 from conical.reports import write_report
@@ -103,7 +105,7 @@ def chain(experiment, root: Path, *, is_disturbed: bool):
     for watcher in watchers:
         watcher.join(1)
         assert watcher.killed, "nothing was killed: the test shows nothing"
-    return workspace, run, evaluate_run(run, workspace, tracker, ("val", "test"))
+    return workspace, run, evaluate_run(run, workspace, tracker, experiment.evaluate)
 
 
 def _epochs(curve: Path) -> int:
@@ -161,8 +163,15 @@ def test_two_ranks_learn_what_one_process_learns(experiment, undisturbed):
 
 def test_a_ray_task_scores_as_this_process_does(experiment, undisturbed):
     workspace, run, (val, _) = undisturbed
-    source = data_source(experiment, workspace)
-    remote = score_on_ray(str(run.path), experiment.to_dict(), source, "val", num_gpus=0)
+    task = ScoreTask(
+        path=str(run.path),
+        settings=experiment.to_dict(),
+        source=data_source(experiment, workspace),
+        options=experiment.evaluate,
+        names=(EvaluationName(split="val"),),
+        subsets={},
+    )
+    (remote,) = score_on_ray(task, num_gpus=0)
     np.testing.assert_allclose(remote.similarity, val.similarity, atol=1e-6)
     assert remote.metrics["t2v/R1"] == val.metrics["t2v/R1"]
 

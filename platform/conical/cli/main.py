@@ -21,6 +21,7 @@ from conical.core.errors import ConicalError, UserError
 
 if TYPE_CHECKING:
     from conical.config import Experiment
+    from conical.engine.options import EvaluateOptions
     from conical.store import Workspace
 
 app = typer.Typer(
@@ -34,6 +35,15 @@ errors = Console(stderr=True, soft_wrap=True)
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; without it the offline demo's settings.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example loss.tau_tv=40; may be repeated.")]
+Protocols = Annotated[
+    list[str] | None, typer.Option("--protocol", help="raw, captioned-gallery or paired-supplement; may be repeated.")
+]
+Families = Annotated[
+    list[str] | None, typer.Option("--family", help="dsl or qbnorm, beside the plain scores; may be repeated.")
+]
+Subsets = Annotated[
+    list[str] | None, typer.Option("--subset", help="leak-free, beside the whole of test; after data audit.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something is wrong.")]
 
 
@@ -74,6 +84,14 @@ def _open(config: Path | None, overrides: list[str] | None) -> tuple[Experiment,
     workspace = Workspace.open()
     divert_chatter(workspace.logs / "libraries.log")
     return experiment, workspace
+
+
+def _asked(
+    experiment: Experiment, protocol: list[str] | None, family: list[str] | None, subset: list[str] | None
+) -> EvaluateOptions:
+    """The `[evaluate]` table, with what the command line says in place of its lists."""
+    asked = {"evaluate.protocols": protocol, "evaluate.families": family, "evaluate.subsets": subset}
+    return experiment.replace({name: value for name, value in asked.items() if value}).evaluate
 
 
 @app.command()
@@ -139,7 +157,7 @@ def tune(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
     """Search temperatures and the prompt mix on val, then score the winner once on test."""
     experiment, workspace = _open(config, set_)
     from conical.cli.progress_line import ProgressLine
-    from conical.cli.show import print_evaluations
+    from conical.cli.show import print_evaluations, print_sweep
     from conical.on_ray.evaluate import evaluate_run, find_run
     from conical.on_ray.run_log import open_tracker
     from conical.on_ray.stages import prepare
@@ -150,12 +168,9 @@ def tune(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
         prepare(experiment, workspace, line)
         sweep = search(experiment, workspace, tracker, line)
         winner = find_run(workspace, experiment.name, sweep.best.run_key)
-        scored = evaluate_run(winner, workspace, tracker, experiment.evaluate.splits, report=line)
+        scored = evaluate_run(winner, workspace, tracker, experiment.evaluate, report=line)
     print_evaluations(console, winner.read(), scored)
-    settings = ", ".join(f"{name} {value:.3g}" for name, value in sweep.best.settings.items())
-    console.print(
-        f"best of {len(sweep.trials)} trials by {sweep.metric}: trial {sweep.best.number} ({settings})", highlight=False
-    )
+    print_sweep(console, sweep)
 
 
 @app.command()
@@ -163,7 +178,13 @@ def evaluate(
     run_: Annotated[
         list[str] | None, typer.Option("--run", help="Key, label or MLflow id; without it every run.")
     ] = None,
+    protocol: Protocols = None,
+    family: Families = None,
+    subset: Subsets = None,
     repeat: Annotated[bool, typer.Option("--repeat", help="Score again; a further look at test is counted.")] = False,
+    allow_trial: Annotated[
+        bool, typer.Option("--allow-trial", help="Score a trial on test that its sweep did not choose; recorded.")
+    ] = False,
     similarity: Annotated[
         list[str] | None,
         typer.Option(help="Instead of runs: a matrix of anyone's, .npy, .npz or .parquet, rows are texts; repeatable."),
@@ -201,7 +222,7 @@ def evaluate(
             is_transposed=transpose,
             is_cosine=cosine,
             json_path=json_path,
-            is_of_runs=bool(run_ or repeat or config or set_),
+            is_of_runs=bool(run_ or repeat or allow_trial or protocol or family or subset or config or set_),
         )
         score_files(console, options)
         return
@@ -211,10 +232,13 @@ def evaluate(
     from conical.on_ray.evaluate import evaluate_run, scorable_runs
     from conical.on_ray.run_log import open_tracker
 
+    options = _asked(experiment, protocol, family, subset)
     tracker = open_tracker(experiment, workspace)
     for folder in scorable_runs(workspace, experiment.name, run_ or []):
         with ProgressLine(console) as line:
-            scored = evaluate_run(folder, workspace, tracker, experiment.evaluate.splits, repeat=repeat, report=line)
+            scored = evaluate_run(
+                folder, workspace, tracker, options, repeat=repeat, allow_trial=allow_trial, report=line
+            )
         print_evaluations(console, folder.read(), scored)
 
 
@@ -223,7 +247,11 @@ def compare(
     a: Annotated[str, typer.Argument(help="Key, MLflow id or label (all its seeds) of the run that is judged.")],
     b: Annotated[str, typer.Argument(help="The same of the run it is judged against.")],
     split: Annotated[str, typer.Option(help="A scored split.")] = "test",
-    metric: Annotated[str, typer.Option(help="R1, R5, R10, MedR or MeanR, text to video.")] = "R1",
+    metric: Annotated[str, typer.Option(help="R1, R5, R10, MedR or MeanR.")] = "R1",
+    direction: Annotated[str, typer.Option(help="t2v, v2t or v2t_any.")] = "t2v",
+    protocol: Annotated[str, typer.Option(help="Of both evaluations.")] = "raw",
+    family: Annotated[str | None, typer.Option(help="Of both: dsl or qbnorm.")] = None,
+    subset: Annotated[str | None, typer.Option(help="Of both: leak-free.")] = None,
     config: Config = None,
     set_: Set = None,
     debug: Debug = False,
@@ -238,7 +266,10 @@ def compare(
         runs_named(workspace, experiment.name, a),
         runs_named(workspace, experiment.name, b),
         split=split,
-        protocol=experiment.evaluate.protocol,
+        protocol=protocol,
+        family=family,
+        subset=subset,
+        direction=direction,
         metric=metric,
     )
     console.print(rich_table(comparisons_grid([found])))
@@ -259,7 +290,7 @@ def report(
     from conical.reports import write_report
 
     chosen = name or experiment.name
-    data = build_report(workspace, chosen, protocol=experiment.evaluate.protocol)
+    data = build_report(workspace, chosen, protocol=experiment.evaluate.protocols[0])
     print_report(console, data, write_report(data, workspace.experiment(chosen) / "report"))
 
 

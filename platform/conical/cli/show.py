@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from conical.on_ray.equal_trials import indistinguishable_sentence
 from conical.on_ray.reporting import result_row
 from conical.reports import (
     ReportData,
@@ -16,7 +17,7 @@ from conical.reports import (
     rich_table,
     summary_sentences,
 )
-from conical.store import EvaluationRecord, RunRecord
+from conical.store import EvaluationRecord, RunRecord, SweepRecord
 
 if TYPE_CHECKING:
     from conical.on_ray.doctor import Check
@@ -29,6 +30,17 @@ def print_evaluations(console: Console, record: RunRecord, evaluations: Sequence
     rows = [result_row(record, scored, record.label) for scored in evaluations]
     for group in group_rows(rows):
         console.print(rich_table(results_grid(group)))
+
+
+def print_sweep(console: Console, sweep: SweepRecord) -> None:
+    """Which trial won, and how many might as well have."""
+    best = sweep.best
+    settings = ", ".join(f"{name} {value:.3g}" for name, value in best.settings.items())
+    console.print(
+        f"best of {len(sweep.trials)} trials by {sweep.metric}: trial {best.number} ({settings})", highlight=False
+    )
+    if sweep.indistinguishable is not None:
+        console.print(indistinguishable_sentence(sweep), highlight=False, markup=False)
 
 
 def print_report(console: Console, data: ReportData, paths: ReportPaths) -> None:

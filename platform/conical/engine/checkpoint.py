@@ -1,8 +1,9 @@
 """Everything a run needs to go on as if nothing had happened.
 
 A checkpoint folder holds `model.safetensors` (the objective as it is), `best.safetensors` (the encoder of the best
-epoch on val so far), `optimiser.pt` (tensors only, loaded with `weights_only`) and `state.json`. Batches and rates are
-functions of the step (`batches`, `optimiser`), so no generator or scheduler state is needed.
+epoch on val so far), `best_ranking.npz` (its ranks on val, where they are kept), `optimiser.pt` (tensors only, loaded
+with `weights_only`) and `state.json`. Batches and rates are functions of the step (`batches`, `optimiser`), so no
+generator or scheduler state is needed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 
 from conical.core.atomic import write_text_atomic
 from conical.core.errors import StoreError
+from conical.store import RankedQueries
+
+BEST_RANKING = "best_ranking.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,22 @@ class RunState:
     steps_done: int = 0
     best_epoch: int = 0
     best_value: float = -1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Best:
+    """The encoder of the best epoch on val so far.
+
+    Args:
+        weights: its state, on the CPU.
+        ranked: its ranks on val by the direction that is selected on; None where they are not kept.
+    """
+
+    weights: dict[str, Tensor]
+    ranked: RankedQueries | None = None
+
+    def __repr__(self) -> str:
+        return f"Best(tensors={len(self.weights)}, ranked={self.ranked})"
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -58,20 +78,20 @@ def save_checkpoint(
     *,
     objective: nn.Module,
     optimiser: torch.optim.Optimizer,
-    best: dict[str, Tensor],
+    best: Best,
     state: RunState,
 ) -> None:
     """Write a whole checkpoint; `state.json` comes last, so a folder without it is not one."""
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(objective, folder / "model.safetensors")
-    save_file(best, folder / "best.safetensors")
+    save_file(best.weights, folder / "best.safetensors")
+    if best.ranked is not None:
+        best.ranked.write(folder / BEST_RANKING)
     torch.save(optimiser.state_dict(), folder / "optimiser.pt")
     write_text_atomic(folder / "state.json", json.dumps(asdict(state)))
 
 
-def load_checkpoint(
-    folder: Path, *, objective: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], RunState]:
+def load_checkpoint(folder: Path, *, objective: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Best, RunState]:
     """Restore the objective and the optimiser in place.
 
     Returns:
@@ -87,4 +107,5 @@ def load_checkpoint(
         )
     load_weights(objective, folder / "model.safetensors")
     optimiser.load_state_dict(torch.load(folder / "optimiser.pt", map_location="cpu", weights_only=True))
-    return load_file(folder / "best.safetensors"), RunState(**json.loads(state_file.read_text(encoding="utf-8")))
+    best = Best(weights=load_file(folder / "best.safetensors"), ranked=RankedQueries.read(folder / BEST_RANKING))
+    return best, RunState(**json.loads(state_file.read_text(encoding="utf-8")))

@@ -14,6 +14,7 @@ from conical.core.errors import DataError
 from conical.core.records import CaptionRecord, VideoRecord
 from conical.engine.batches import TrainingSet
 from conical.engine.evaluate import EvaluationSet
+from conical.engine.selection import SelectionSet
 from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
 
 # docs/method.md 3: pieces of at most 70 tokens leave room for the start and end marks in CLIP's 77
@@ -112,6 +113,11 @@ def load_evaluation_set(source: DataSource, split: str, *, count_tokens: Callabl
         texts=tuple(tuple(split_text(text, count_tokens=count_tokens, limit=MAX_TEXT_TOKENS)) for _, text in queries),
         text_video=np.array([number for number, _ in queries], dtype=np.int64),
     )
+
+
+def load_selection_set(source: DataSource, *, count_tokens: Callable[[str], int]) -> SelectionSet:
+    """The val split, the only one that anything is chosen on."""
+    return SelectionSet.of(load_evaluation_set(source, "val", count_tokens=count_tokens))
 
 
 def count_split_texts(data: TrainingSet) -> int:

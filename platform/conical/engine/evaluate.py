@@ -6,7 +6,8 @@ Texts longer than the text tower are split; the embedding of such a text is the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from conical.core.errors import DataError
 from conical.distributed import gather_rows, rank, world_size
 from conical.engine.options import EvaluateOptions
-from conical.metrics import RetrievalMetrics, retrieval_metrics
+from conical.metrics import EvaluationName, RetrievalMetrics, retrieval_metrics
 from conical.models.dual_encoder import DualEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSet:
-    """Queries and gallery of one split under the `raw` protocol.
+    """Queries and gallery of one split, as the dataset has them (protocol `raw`).
 
     Args:
         split: which split.
@@ -56,25 +57,27 @@ class Evaluation:
     """What a model did on a split.
 
     Args:
-        split: which split.
-        protocol: what query and gallery were made of.
+        name: split, subset, protocol and family.
         metrics: both directions, with intervals.
-        similarity: float32, (text, video).
+        similarity: float32, (text, video); rescored where there is a family.
         video_ids: names of the columns.
         texts: the queries, joined from their pieces.
         text_video: (T,) column of each query's video.
+        hashes: content addresses of what was scored, by part.
+        settings: what determines the scores beside the encoder, and how it was chosen.
     """
 
-    split: str
-    protocol: str
+    name: EvaluationName
     metrics: RetrievalMetrics
     similarity: NDArray[np.float32]
     video_ids: tuple[str, ...]
     texts: tuple[str, ...]
     text_video: NDArray[np.int64]
+    hashes: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"Evaluation({self.split}/{self.protocol}, similarity={self.similarity.shape}, {self.metrics})"
+        return f"Evaluation({self.name}, similarity={self.similarity.shape}, {self.metrics})"
 
 
 def embed_videos(encoder: DualEncoder, frames: NDArray[np.uint8], *, batch_size: int) -> torch.Tensor:
@@ -99,7 +102,7 @@ def embed_texts(encoder: DualEncoder, texts: Sequence[tuple[str, ...]], *, batch
 
 
 def evaluate(encoder: DualEncoder, data: EvaluationSet, options: EvaluateOptions, *, seed: int = 0) -> Evaluation:
-    """Score a model on a split, both directions, exactly."""
+    """Score a model on a split under `raw`, both directions, exactly."""
     was_training = encoder.training
     encoder.eval()
     video = embed_videos(encoder, data.frames, batch_size=options.batch_size)
@@ -113,8 +116,7 @@ def evaluate(encoder: DualEncoder, data: EvaluationSet, options: EvaluateOptions
         seed=seed,
     )
     return Evaluation(
-        split=data.split,
-        protocol=options.protocol,
+        name=EvaluationName(split=data.split),
         metrics=metrics,
         similarity=similarity,
         video_ids=data.video_ids,

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from conical.core.errors import ConicalError
 from conical.engine.batches import Batch, BatchPlan
-from conical.engine.checkpoint import RunState, load_checkpoint, save_checkpoint
+from conical.engine.checkpoint import Best, RunState, load_checkpoint, save_checkpoint
 from conical.engine.objective import Objective
 from conical.engine.optimiser import build_optimiser, learning_rate_at
 from conical.engine.options import OptimOptions
+from conical.engine.selection import ValScore, refuse_test_metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def train(
     plan: BatchPlan,
     options: OptimOptions,
     *,
-    score_val: Callable[[], dict[str, float]],
+    score_val: Callable[[], ValScore],
     select_metric: str,
     report: Callable[[EpochReport], None],
     wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
@@ -99,7 +100,7 @@ def train(
         plan: the batches.
         options: epochs, rates and the like.
         score_val: scores the encoder on val; called on every rank, returns the same on each.
-        select_metric: key of that result by which the best epoch is chosen, larger is better.
+        select_metric: key of its values by which the best epoch is chosen, larger is better; never one of test.
         report: called on every rank after each epoch, and once before the first.
         wrap: DDP, or nothing.
         device: where to train.
@@ -107,27 +108,32 @@ def train(
 
     Returns:
         Where the run ended.
+
+    Raises:
+        ProtocolError: `select_metric` is of the test split.
     """
+    refuse_test_metric(select_metric)
     device = device or torch.device("cpu")
     objective.to(device).train()
     wrapped = wrap(objective)
     optimiser = build_optimiser(objective, options)
     autocast = _autocast(options.precision, device)
     total_steps = options.epochs * plan.steps_per_epoch
-    state, best = RunState(), _snapshot(objective.encoder)
+    state, best = RunState(), Best(weights=_snapshot(objective.encoder))
 
-    def announce(val: dict[str, float], **more: object) -> None:
+    def announce(val: ValScore, **more: object) -> None:
         def save(folder: Path) -> None:
             save_checkpoint(folder, objective=objective, optimiser=optimiser, best=best, state=state)
 
         fixed = {"epoch": state.epochs_done, "steps_done": state.steps_done, "total_steps": total_steps}
-        report(EpochReport(**fixed, val_metrics=val, save=save, **more))
+        report(EpochReport(**fixed, val_metrics=val.values, save=save, **more))
 
     if resume_from is not None:
         best, state = load_checkpoint(resume_from, objective=objective, optimiser=optimiser)
     else:
         val = score_val()
-        state = RunState(best_value=val[select_metric])
+        best = Best(weights=best.weights, ranked=val.ranked)
+        state = RunState(best_value=val.values[select_metric])
         announce(val)
 
     for epoch in range(state.epochs_done, options.epochs):
@@ -149,14 +155,15 @@ def train(
         seconds = time.perf_counter() - started
 
         val = score_val()
-        is_best = val[select_metric] > state.best_value
+        value = val.values[select_metric]
+        is_best = value > state.best_value
         if is_best:
-            best = _snapshot(objective.encoder)
+            best = Best(weights=_snapshot(objective.encoder), ranked=val.ranked)
         state = RunState(
             epochs_done=epoch + 1,
             steps_done=state.steps_done + plan.steps_per_epoch,
             best_epoch=epoch + 1 if is_best else state.best_epoch,
-            best_value=max(state.best_value, val[select_metric]),
+            best_value=max(state.best_value, value),
         )
         announce(
             val,
@@ -165,7 +172,7 @@ def train(
             waiting_share=waited / seconds,
         )
 
-    objective.encoder.load_state_dict(best)
+    objective.encoder.load_state_dict(best.weights)
     return state
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conical.core.options import Options, require, require_choice
 from conical.core.records import SPLITS
-
-# Only `raw` is scored today; the names of the others are fixed in `conical.metrics.names`.
-PROTOCOLS_SCORED = ("raw",)
+from conical.metrics.names import FAMILIES, PROTOCOLS, SUBSETS, EvaluationName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +51,78 @@ class EvaluateOptions(Options):
     """The `[evaluate]` table.
 
     Args:
-        protocol: what query and gallery are made of (`docs/method.md` 4); `raw` is built.
+        protocols: what query and gallery are made of (`docs/method.md` 4): `raw`, `captioned-gallery`,
+            `paired-supplement`. Selection itself always uses `raw`.
+        families: changes of the scores that are scored too, beside the plain ones: `dsl`, `qbnorm`.
+        subsets: parts of test that are scored too, beside the whole: `leak-free` (after `conical data audit`).
         splits: which splits `evaluate` scores; selection itself always uses `val`.
+        gallery_prompts: supplements of these prompts join the frames in `captioned-gallery`; none may read the human
+            caption.
+        fusion_weights: shares of the supplements in the gallery that are tried on val, in [0, 1].
+        paired_prompts: the query of `paired-supplement` is the caption, then a supplement of each of these.
+        dsl_tau: scale inside the dual softmax, > 0.
+        qbnorm_beta: scale inside QB-Norm, > 0.
+        qbnorm_k: gallery entries that each query of the bank activates, >= 1.
+        qbnorm_bank: most train captions (for v2t: train videos) in the bank, >= 1; drawn with a fixed seed.
         num_resamples: resamples of the 95 % intervals, >= 100.
         batch_size: clips or texts embedded at once, >= 1.
     """
 
-    protocol: str = "raw"
+    protocols: tuple[str, ...] = ("raw",)
+    families: tuple[str, ...] = ()
+    subsets: tuple[str, ...] = ()
     splits: tuple[str, ...] = ("val", "test")
+    gallery_prompts: tuple[str, ...] = ("B", "C")
+    fusion_weights: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    paired_prompts: tuple[str, ...] = ("A",)
+    dsl_tau: float = 100.0
+    qbnorm_beta: float = 20.0
+    qbnorm_k: int = 1
+    qbnorm_bank: int = 5000
     num_resamples: int = 1000
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        require_choice("protocol", self.protocol, PROTOCOLS_SCORED)
-        require(bool(self.splits), "splits must name at least one of train, val, test; got none")
-        for split in self.splits:
-            require_choice("splits", split, SPLITS)
+        _check_choices("protocols", self.protocols, PROTOCOLS, is_needed=True)
+        _check_choices("families", self.families, FAMILIES)
+        _check_choices("subsets", self.subsets, SUBSETS)
+        _check_choices("splits", self.splits, SPLITS, is_needed=True)
+        for name in ("gallery_prompts", "paired_prompts"):
+            require(bool(getattr(self, name)), f"{name} must name at least one prompt, got none")
+        require(
+            bool(self.fusion_weights) and all(0 <= weight <= 1 for weight in self.fusion_weights),
+            f"fusion_weights must be numbers in [0, 1], at least one, got {list(self.fusion_weights)}",
+        )
+        require(self.dsl_tau > 0, f"dsl_tau must be > 0, got {self.dsl_tau}")
+        require(self.qbnorm_beta > 0, f"qbnorm_beta must be > 0, got {self.qbnorm_beta}")
+        require(self.qbnorm_k >= 1, f"qbnorm_k must be >= 1, got {self.qbnorm_k}")
+        require(self.qbnorm_bank >= 1, f"qbnorm_bank must be >= 1, got {self.qbnorm_bank}")
         require(self.num_resamples >= 100, f"num_resamples must be >= 100, got {self.num_resamples}")
         require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+
+    def names(self) -> tuple[EvaluationName, ...]:
+        """All that is to be scored, in the order of the table; subsets are of test only.
+
+        >>> [str(name) for name in EvaluateOptions(splits=("test",), families=("dsl",)).names()]
+        ['test/raw', 'test/raw.dsl']
+        """
+        return tuple(
+            EvaluationName(split=split, protocol=protocol, family=family, subset=subset)
+            for split in self.splits
+            for subset in (None, *(self.subsets if split == "test" else ()))
+            for protocol in self.protocols
+            for family in (None, *self.families)
+        )
+
+    @property
+    def supplement_prompts(self) -> frozenset[str]:
+        """Prompts of the supplements that these protocols read; `raw` reads none."""
+        read = {"captioned-gallery": self.gallery_prompts, "paired-supplement": self.paired_prompts}
+        return frozenset(prompt for protocol in self.protocols for prompt in read.get(protocol, ()))
+
+
+def _check_choices(name: str, values: Sequence[str], allowed: Sequence[str], *, is_needed: bool = False) -> None:
+    require(bool(values) or not is_needed, f"{name} must name at least one of {', '.join(allowed)}; got none")
+    for value in values:
+        require_choice(name, value, allowed)
+    require(len(set(values)) == len(values), f"{name} must name each once, got {', '.join(values)}")

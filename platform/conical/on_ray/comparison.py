@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from conical.core.errors import DataError, ProtocolError
-from conical.metrics import compare, metric_name
+from conical.core.options import require_choice
+from conical.metrics import DIRECTIONS, EvaluationName, Ranking, compare, metric_name
 from conical.reports import Comparison
 from conical.store import EvaluationRecord, RunFolder
 
@@ -19,16 +20,22 @@ def compare_methods(
     *,
     split: str,
     protocol: str = "raw",
+    family: str | None = None,
+    subset: str | None = None,
+    direction: str = "t2v",
     metric: str = "R1",
     labels: tuple[str, str] | None = None,
 ) -> Comparison:
-    """Paired bootstrap of text-to-video retrieval, a against b, seed by seed.
+    """Paired bootstrap, a against b, seed by seed; queries with ties count by the probability of a hit.
 
     Args:
         a: runs of the method that is judged.
         b: runs of the one it is judged against; where seeds are shared, the same seeds are compared.
         split: a scored split.
-        protocol: of the evaluations.
+        protocol: of the evaluations, the same on both sides.
+        family: likewise.
+        subset: likewise.
+        direction: one of `conical.metrics.DIRECTIONS`.
         metric: one of `conical.metrics.METRICS`.
         labels: what to call the methods; None: as their runs are called.
 
@@ -36,9 +43,11 @@ def compare_methods(
         Difference, interval, verdict.
 
     Raises:
-        DataError: a run was not scored on the split, or the methods share no seed.
-        ProtocolError: the queries differ.
+        DataError: a run was not scored so, or by an earlier version, or the methods share no seed.
+        ProtocolError: queries, gallery or the way of scoring differ.
     """
+    require_choice("direction", direction, DIRECTIONS)
+    name = EvaluationName(split=split, protocol=protocol, family=family, subset=subset)
     by_seed_a, by_seed_b = ({run.read().seed: run for run in runs} for runs in (a, b))
     seeds = sorted(by_seed_a.keys() & by_seed_b.keys())
     if not seeds:
@@ -46,23 +55,24 @@ def compare_methods(
             f"no common seed: {a[0].read().label!r} has {sorted(by_seed_a)}, "
             f"{b[0].read().label!r} has {sorted(by_seed_b)}"
         )
-    scored_a = [_scored(by_seed_a[seed], split, protocol) for seed in seeds]
-    scored_b = [_scored(by_seed_b[seed], split, protocol) for seed in seeds]
-    queries = {(tuple(scored.texts), tuple(scored.video_ids)) for scored in (*scored_a, *scored_b)}
-    if len(queries) != 1:
-        raise ProtocolError(f"the runs were scored on different queries or galleries of {split!r}: evaluate them again")
+    scored_a = [_scored(by_seed_a[seed], name) for seed in seeds]
+    scored_b = [_scored(by_seed_b[seed], name) for seed in seeds]
+    refuse_difference([*scored_a, *scored_b])
+    rankings_a, rankings_b = ([_ranking_of(scored, direction) for scored in group] for group in (scored_a, scored_b))
+    text_video = scored_a[0].text_video
     found = compare(
-        np.stack([scored.ranks_t2v for scored in scored_a]),
-        np.stack([scored.ranks_t2v for scored in scored_b]),
+        rankings_a,
+        rankings_b,
         metric=metric,
-        groups=scored_a[0].text_video,
+        # queries of one video are resampled together; a query of v2t is a video
+        groups=text_video if direction == "t2v" else np.unique(text_video),
         resample_seeds=len(seeds) >= _SEEDS_TO_RESAMPLE,
     )
     label_a, label_b = labels or (a[0].read().label, b[0].read().label)
     return Comparison(
         label_a=label_a,
         label_b=label_b,
-        metric=metric_name(split, protocol, "t2v", metric),
+        metric=metric_name(split, protocol, direction, metric, family, subset),
         difference=found.difference,
         low=found.low,
         high=found.high,
@@ -73,8 +83,40 @@ def compare_methods(
     )
 
 
-def _scored(run: RunFolder, split: str, protocol: str) -> EvaluationRecord:
-    scored = run.read_evaluation(split, protocol)
+def refuse_difference(scored: list[EvaluationRecord]) -> None:
+    """Refuse evaluations that do not measure the same.
+
+    Raises:
+        ProtocolError: split, subset, protocol, family, queries, gallery, bank or the families' scales differ.
+    """
+    for what, values in {
+        "names": {str(record.name) for record in scored},
+        # the encoders may be fused differently and captioned by others: that is what is compared
+        **{part: {record.hashes.get(part, "") for record in scored} for part in ("queries", "gallery", "bank")},
+        "settings of the family": {str(record.settings.get(record.family or "")) for record in scored},
+    }.items():
+        if len(values) > 1:
+            raise ProtocolError(
+                f"the runs were scored with different {what} ({', '.join(sorted(values))}): evaluate them again in "
+                "the same way (conical evaluate --repeat)"
+            )
+
+
+def _ranking_of(scored: EvaluationRecord, direction: str) -> Ranking:
+    if direction not in scored.rankings:
+        raise DataError(
+            f"{scored.name} has no ranks of direction {direction!r}, only of {', '.join(scored.rankings)}: v2t_any "
+            "exists where a video has several captions"
+        )
+    return scored.rankings[direction]
+
+
+def _scored(run: RunFolder, name: EvaluationName) -> EvaluationRecord:
+    scored = run.read_evaluation(name.split, name.protocol, family=name.family, subset=name.subset)
+    who = f"run {run.path.name} ({run.read().label})"
     if scored is None:
-        raise DataError(f"run {run.path.name} ({run.read().label}) was not scored on {split!r}: run evaluate first")
+        known = ", ".join(str(other) for other in run.evaluation_names()) or "nothing"
+        raise DataError(f"{who} was not scored on {name}, but on {known}: run evaluate first")
+    if not scored.rankings:
+        raise DataError(f"{who} was scored on {name} by version 0.1.0, without its ties: evaluate it again (--repeat)")
     return scored

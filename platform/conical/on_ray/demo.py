@@ -51,9 +51,9 @@ def run_demo(experiment: Experiment, workspace: Workspace, report: Report = no_r
     runs = []
     for changes in METHODS.values():
         run = train(experiment.replace(changes), workspace, tracker, report)
-        evaluate_run(run, workspace, tracker, experiment.evaluate.splits, report=report)
+        evaluate_run(run, workspace, tracker, experiment.evaluate, report=report)
         runs.append(run)
     best = tune(experiment, workspace, tracker, report).best
     tuned = RunFolder(workspace.experiment(experiment.name) / "runs" / best.run_key)
-    evaluate_run(tuned, workspace, tracker, experiment.evaluate.splits, report=report)
+    evaluate_run(tuned, workspace, tracker, experiment.evaluate, report=report)
     return DemoResult(runs=tuple(runs), tuned=tuned)

@@ -1,19 +1,22 @@
-"""Score a finished run on splits, and write down each look at the test split."""
+"""Score a finished run under protocols, families and subsets, and write down each look at the test split."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
+import datetime
 
 from conical.config import Experiment, parse_experiment
 from conical.core.errors import DataError
-from conical.engine.data import DataSource
-from conical.metrics import RetrievalMetrics, metric_name
+from conical.core.records import SplitCount
+from conical.engine.options import EvaluateOptions
+from conical.metrics import EvaluationName, metric_name
+from conical.on_ray.completeness import completeness_of, split_counts
+from conical.on_ray.firewall import is_losing_trial, leak_free_list, refuse_prompts
 from conical.on_ray.progress import Progress, Report, no_report
-from conical.on_ray.run_identity import data_source
+from conical.on_ray.run_identity import data_source, supplement_keys
+from conical.on_ray.score_task import ScoreTask, score_on_ray, score_task
 from conical.on_ray.session import connect
-from conical.store import EvaluationRecord, RunFolder, Workspace, list_runs, read_sweep
+from conical.store import EvaluationRecord, RunFolder, TestLook, Workspace, list_runs, read_sweep
 from conical.tracking import MlflowTracker
 
 
@@ -68,26 +71,30 @@ def evaluate_run(
     run: RunFolder,
     workspace: Workspace,
     tracker: MlflowTracker,
-    splits: tuple[str, ...],
+    options: EvaluateOptions,
     *,
     repeat: bool = False,
+    allow_trial: bool = False,
     report: Report = no_report,
 ) -> list[EvaluationRecord]:
-    """Score a run on splits that it was not scored on yet.
+    """Score a run where it was not scored yet.
 
     Args:
         run: a finished run.
         workspace: holds its data.
         tracker: MLflow; metrics go to the run itself.
-        splits: which.
-        repeat: score again; a further look at test is counted in the record.
-        report: told after each split.
+        options: splits, protocols, families, subsets and how each is scored.
+        repeat: score again; each further look at test is counted in the record.
+        allow_trial: score a trial on test that did not win its sweep; the record says so.
+        report: told after each evaluation.
 
     Returns:
-        One record a split.
+        One record for each of `options.names()`, in their order.
 
     Raises:
-        DataError: the run is not finished.
+        DataError: the run is not finished, or supplements are missing.
+        ProtocolError: test is asked of a trial that was not chosen, or a gallery would hold the query.
+        StoreError: there is no audit for a leak-free subset.
     """
     record = run.read()
     if not run.is_finished:
@@ -95,98 +102,88 @@ def evaluate_run(
             f"run {record.key} ({record.label}) is {record.status}, not finished: train it to the end first"
         )
     experiment = parse_experiment(record.config, origin=f"the settings of run {record.key}")
-    found = []
-    for number, split in enumerate(splits):
-        scored = None if repeat else run.read_evaluation(split, experiment.evaluate.protocol)
-        if scored is None:
-            # `raw` reads no supplement: a run can be scored where its captioner has gone or changed
-            source = data_source(experiment, workspace, has_supplements=False)
-            scored = _score(run, experiment, source, split, logs=workspace.logs)
-            # the stored evaluation comes last but for its copy: killed before it, the split is scored and booked again,
-            # so a look at test may be counted twice but never missed
-            _book(run, scored, tracker)
-            run.write_evaluation(scored)
-            tracker.log_files(record.tracking_id, run.evaluation_path("", "").parent, under="evaluation")
-        found.append(scored)
-        report(Progress(stage="evaluate", done=number + 1, total=len(splits), unit="splits", note=record.label))
-    return found
+    names = options.names()
+    found = {name: None if repeat else _stored(run, name) for name in names}
+    missing = tuple(name for name in names if found[name] is None)
+    is_forced = any(name.split == "test" for name in missing) and is_losing_trial(run, allow=allow_trial)
+    for number, scored in enumerate(_score(run, experiment, workspace, options, names=missing)):
+        # the stored evaluation comes last but for its copy: killed before it, the split is scored and booked again,
+        # so a look at test may be counted twice but never missed
+        _book(run, scored, tracker, is_forced=is_forced)
+        run.write_evaluation(scored)
+        found[scored.name] = scored
+        done = len(names) - len(missing) + number + 1
+        report(Progress(stage="evaluate", done=done, total=len(names), unit="evaluations", note=record.label))
+    if missing:
+        tracker.log_files(record.tracking_id, run.evaluations, under="evaluation")
+    return [scored for scored in found.values() if scored is not None]
 
 
-def _score(run: RunFolder, experiment: Experiment, source: DataSource, split: str, *, logs: Path) -> EvaluationRecord:
+def _stored(run: RunFolder, name: EvaluationName) -> EvaluationRecord | None:
+    return run.read_evaluation(name.split, name.protocol, family=name.family, subset=name.subset)
+
+
+def _score(
+    run: RunFolder,
+    experiment: Experiment,
+    workspace: Workspace,
+    options: EvaluateOptions,
+    *,
+    names: tuple[EvaluationName, ...],
+) -> list[EvaluationRecord]:
     """Embed and rank: in a Ray task where the GPUs are, else here, which saves a worker's start."""
-    words = (str(run.path), experiment.to_dict(), source, split)
-    if experiment.ray.use_gpu:
-        connect(logs)
-        return score_on_ray(*words, num_gpus=1)
-    return score_split(*words)
-
-
-def score_on_ray(
-    path: str, settings: dict[str, Any], source: DataSource, split: str, *, num_gpus: float
-) -> EvaluationRecord:
-    """`score_split` in a Ray task, tried again if its worker dies. Ray must be running."""
-    import ray
-
-    task = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=3)(score_split)
-    scored: EvaluationRecord = ray.get(task.remote(path, settings, source, split))
-    return scored
-
-
-def score_split(path: str, settings: dict[str, Any], source: DataSource, split: str) -> EvaluationRecord:
-    """Embed and rank one split with a run's best encoder, in this process."""
-    import torch
-
-    from conical.engine.checkpoint import load_weights
-    from conical.engine.data import load_evaluation_set
-    from conical.engine.evaluate import evaluate
-    from conical.models.dual_encoder import build_dual_encoder
-
-    experiment = parse_experiment(settings, origin="the run's settings")
-    encoder = build_dual_encoder(experiment.model)
-    load_weights(encoder, RunFolder(Path(path)).encoder)
-    encoder.to(torch.device("cuda" if experiment.ray.use_gpu else "cpu"))
-    data = load_evaluation_set(source, split, count_tokens=encoder.count_tokens)
-    scored = evaluate(encoder, data, experiment.evaluate, seed=experiment.seed)
-    return EvaluationRecord(
-        split=split,
-        protocol=scored.protocol,
-        metrics=_plain(scored.metrics),
-        num_queries=scored.metrics.t2v.num_queries,
-        num_gallery=scored.metrics.t2v.num_gallery,
-        has_ties=any(found.has_ties for found in scored.metrics.directions().values()),
-        ranks_t2v=scored.metrics.t2v.ranks,
-        ranks_v2t=scored.metrics.v2t.ranks,
-        similarity=scored.similarity,
-        video_ids=scored.video_ids,
-        texts=scored.texts,
-        text_video=scored.text_video,
+    if not names:
+        return []
+    # only what these names read: `raw` can be scored where the captioner has gone or changed
+    read = dataclasses.replace(options, protocols=tuple(dict.fromkeys(name.protocol for name in names)))
+    refuse_prompts(experiment.captions.resolved_prompts(), read)
+    source = data_source(experiment, workspace, has_supplements=False)
+    if read.supplement_prompts:
+        keys = supplement_keys(experiment, workspace, set(read.supplement_prompts))
+        source = dataclasses.replace(source, supplement_keys=keys)
+    has_leak_free = any(name.subset == "leak-free" for name in names)
+    leak_free = leak_free_list(experiment, workspace) if has_leak_free else None
+    task = ScoreTask(
+        path=str(run.path),
+        settings=experiment.to_dict(),
+        source=source,
+        options=read,
+        names=names,
+        subsets={"leak-free": leak_free.video_ids} if leak_free else {},
     )
+    counts = split_counts(experiment, workspace)
+    if experiment.ray.use_gpu:
+        connect(workspace.logs)
+        scored = score_on_ray(task, num_gpus=1)
+    else:
+        scored = score_task(task)
+    about = {"subset": {"rules": leak_free.rules, "of_test_videos": leak_free.num_test}} if leak_free else {}
+    return [_described(record, experiment, counts=counts, about=about if record.subset else {}) for record in scored]
 
 
-def _plain(metrics: RetrievalMetrics) -> dict[str, dict[str, float]]:
-    """`t2v/R1` and so on, with the bounds of the interval."""
-    return {
-        f"{direction}/{name}": {
-            "value": value,
-            "low": found.intervals[name].low,
-            "high": found.intervals[name].high,
-        }
-        for direction, found in metrics.directions().items()
-        for name, value in found.values().items()
-    }
+def _described(
+    scored: EvaluationRecord, experiment: Experiment, *, counts: dict[str, SplitCount], about: dict[str, object]
+) -> EvaluationRecord:
+    """With what only the driver knows: what is missing of the data, and how a subset was made."""
+    needed = completeness_of(counts, split=scored.split, is_trained=experiment.optim.epochs > 0)
+    return dataclasses.replace(scored, completeness=needed, settings={**scored.settings, **about})
 
 
-def _book(run: RunFolder, scored: EvaluationRecord, tracker: MlflowTracker) -> None:
+def _book(run: RunFolder, scored: EvaluationRecord, tracker: MlflowTracker, *, is_forced: bool) -> None:
     """Count a look at test, then log the metrics to the run's own MLflow run."""
     record = run.read()
+    tags = {"conical.partial": scored.partial_note} if scored.is_partial else {}
     if scored.split == "test":
-        record = dataclasses.replace(record, test_looks=record.test_looks + 1)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        record = record.with_look(TestLook(name=str(scored.name), time=now, is_forced=is_forced))
         run.write(record)
-        tracker.tag(record.tracking_id, {"conical.test_looks": str(record.test_looks)})
+        tags["conical.test_looks"] = str(record.test_looks)
+    if tags:
+        tracker.tag(record.tracking_id, tags)
     rows: dict[str, float] = {}
     for name, metric in scored.metrics.items():
         direction, _, short = name.partition("/")
-        full = metric_name(scored.split, scored.protocol, direction, short)
+        full = metric_name(scored.split, scored.protocol, direction, short, scored.family, scored.subset)
         # the same name as the curve of val would mix two meanings: an evaluation is of the best epoch
         prefix = "best/" if scored.split == "val" else ""
         rows |= {

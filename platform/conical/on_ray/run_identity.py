@@ -55,12 +55,17 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
         workspace=str(workspace.root),
         dataset=experiment.dataset.folder,
         frame_recipe=experiment.frames.hash,
-        supplement_keys=_supplement_keys(experiment, workspace, wanted) if wanted else frozenset(),
+        supplement_keys=supplement_keys(experiment, workspace, wanted) if wanted else frozenset(),
     )
 
 
-def _supplement_keys(experiment: Experiment, workspace: Workspace, wanted: set[str]) -> frozenset[str]:
-    """Keys of all supplements of the wanted prompts, each found in the ledger."""
+def supplement_keys(experiment: Experiment, workspace: Workspace, wanted: set[str]) -> frozenset[str]:
+    """Keys of all supplements of the wanted prompts, each found in the ledger.
+
+    Raises:
+        ConfigError: a prompt is not captioned.
+        DataError: a supplement was not written.
+    """
     unknown = sorted(wanted - set(experiment.captions.prompts))
     if unknown:
         raise ConfigError(

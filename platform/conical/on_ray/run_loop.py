@@ -10,11 +10,10 @@ from torch import nn
 
 from conical.config import Experiment
 from conical.engine.batches import BatchPlan
-from conical.engine.data import DataSource, load_evaluation_set, load_training_set
-from conical.engine.evaluate import evaluate
+from conical.engine.data import DataSource, load_selection_set, load_training_set
 from conical.engine.loop import EpochReport, train
 from conical.engine.objective import Objective
-from conical.metrics import metric_name
+from conical.engine.selection import score_selection
 from conical.models.dual_encoder import build_dual_encoder
 
 
@@ -33,7 +32,7 @@ def run_epochs(
     torch.manual_seed(experiment.seed)
     encoder = build_dual_encoder(experiment.model)
     training = load_training_set(source, count_tokens=encoder.count_tokens)
-    val = load_evaluation_set(source, "val", count_tokens=encoder.count_tokens)
+    val = load_selection_set(source, count_tokens=encoder.count_tokens)
     plan = BatchPlan(
         data=training,
         mix=experiment.mix,
@@ -45,19 +44,13 @@ def run_epochs(
         world_size=world_size,
     )
 
-    def score_val() -> dict[str, float]:
-        scored = evaluate(encoder, val, experiment.evaluate, seed=experiment.seed)
-        return {
-            metric_name("val", scored.protocol, direction, name): value
-            for direction, found in scored.metrics.directions().items()
-            for name, value in found.values().items()
-        }
-
     train(
         Objective(encoder, experiment.loss),
         plan,
         experiment.optim,
-        score_val=score_val,
+        score_val=lambda: score_selection(
+            encoder, val, experiment.evaluate, metric=experiment.tune.metric, seed=experiment.seed
+        ),
         select_metric=experiment.tune.metric,
         report=report,
         wrap=wrap,

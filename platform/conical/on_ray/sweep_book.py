@@ -9,6 +9,8 @@ from typing import Any
 
 from conical.config import Experiment
 from conical.core.hashing import stable_hash
+from conical.engine.checkpoint import BEST_RANKING
+from conical.on_ray.equal_trials import mark_indistinguishable
 from conical.on_ray.progress import Progress, Report
 from conical.on_ray.provenance import git_commit
 from conical.on_ray.run_identity import identify
@@ -65,7 +67,7 @@ class SweepBook:
                 params=self._experiment.params(),
                 tags={"conical.key": key, "conical.sweep": key, "conical.commit": git_commit()},
             )
-        self._write(is_finished=False)
+        self._write()
         self._announce()
         _open_books.append(self)
         return self
@@ -78,7 +80,10 @@ class SweepBook:
                 log.end("running")
         # half a sweep must never pass for a whole one, even if Tune returned as if nothing were wrong
         has_all_ended = all(trial.status != "running" for trial in self._trials.values())
-        record = self._write(is_finished=error_type is None and has_all_ended)
+        record = self._record(is_finished=error_type is None and has_all_ended)
+        if record.is_finished:
+            record = mark_indistinguishable(record, self._workspace.experiment(self._experiment.name) / "runs")
+        write_sweep(self._path, record)
         if record.is_finished:
             self._tracker.log(self._tracking_id, [(0, {record.metric: record.best.value or 0.0})])
             self._tracker.tag(self._tracking_id, {"conical.best_run": record.best.run_key})
@@ -95,11 +100,13 @@ class SweepBook:
         log = self._log_of(drawn)
         status = "failed"
         if checkpoint is not None:
+            if (checkpoint / BEST_RANKING).is_file():
+                shutil.copyfile(checkpoint / BEST_RANKING, log.folder.val_ranking)
             shutil.copyfile(checkpoint / "best.safetensors", log.folder.encoder)
             status = "finished" if log.last_epoch >= self._experiment.optim.epochs else "stopped"
         log.end(status)
         self._note(log, status=status)
-        self._write(is_finished=False)
+        self._write()
 
     def _note(self, log: RunLog, **changes: Any) -> None:
         self._trials[log.record.key] = dataclasses.replace(self._trials[log.record.key], **changes)
@@ -137,19 +144,21 @@ class SweepBook:
         self._trials[identity.key] = known or TrialRecord(
             number=number, run_key=identity.key, settings=settings, value=None, status="running", epochs=0
         )
-        self._write(is_finished=False)
+        self._write()
         return identity.key
 
-    def _write(self, *, is_finished: bool) -> SweepRecord:
-        record = SweepRecord(
+    def _record(self, *, is_finished: bool) -> SweepRecord:
+        return SweepRecord(
             key=self._path.parent.name,
             metric=self._experiment.tune.metric,
             tracking_id=self._tracking_id,
             is_finished=is_finished,
             trials=tuple(sorted(self._trials.values(), key=lambda trial: trial.number)),
         )
-        write_sweep(self._path, record)
-        return record
+
+    def _write(self) -> None:
+        """Write where the sweep stands; `__exit__` alone may call it finished."""
+        write_sweep(self._path, self._record(is_finished=False))
 
 
 def open_book() -> SweepBook:

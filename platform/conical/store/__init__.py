@@ -2,11 +2,13 @@
 
 from conical.store.captions import CaptionLedger
 from conical.store.dataset_book import DatasetBook, read_dataset_book, write_dataset_book
+from conical.store.evaluations import EvaluationRecord
 from conical.store.frame_rows import FrameRow
 from conical.store.frames import FrameStore
 from conical.store.manifest import manifest_hash, read_manifest, write_manifest
 from conical.store.matrix_files import MatrixFile, read_matrix, read_positives
-from conical.store.runs import EvaluationRecord, RunFolder, RunRecord, list_runs
+from conical.store.rankings import RankedQueries
+from conical.store.runs import RunFolder, RunRecord, TestLook, list_runs
 from conical.store.sweeps import SweepRecord, TrialRecord, read_sweep, write_sweep
 from conical.store.workspace import Workspace
 
@@ -17,9 +19,11 @@ __all__ = [
     "FrameRow",
     "FrameStore",
     "MatrixFile",
+    "RankedQueries",
     "RunFolder",
     "RunRecord",
     "SweepRecord",
+    "TestLook",
     "TrialRecord",
     "Workspace",
     "list_runs",

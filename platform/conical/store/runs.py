@@ -4,7 +4,8 @@
     <experiment>/runs/<key>/config.toml         the complete settings
     <experiment>/runs/<key>/encoder.safetensors best encoder on val
     <experiment>/runs/<key>/curve.json          one row an epoch
-    <experiment>/runs/<key>/evaluation/<split>-<protocol>.{json,npz}
+    <experiment>/runs/<key>/val_ranking.npz     ranks on val at the best epoch (trials of a sweep)
+    <experiment>/runs/<key>/evaluation/<split>[-<subset>]-<protocol>[.<family>].{json,npz}
 
 The key is the hash of all that determines the result: settings, data, weights, code. So the same settings find the same
 folder again, and a run that is finished is not run twice.
@@ -13,17 +14,34 @@ folder again, and a run that is finished is not run twice.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from conical.core.atomic import atomic_path, write_text_atomic
+from conical.core.atomic import write_text_atomic
 from conical.core.errors import StoreError
+from conical.metrics import EvaluationName
+from conical.store.evaluations import EvaluationRecord, read_evaluation, write_evaluation
+from conical.store.rankings import RankedQueries
 
 STATUSES = ("running", "finished", "stopped", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestLook:
+    """One scoring of the test split, under whatever protocol, family and subset.
+
+    Args:
+        name: of the evaluation, such as `test/raw` or `test-leak-free/raw.dsl`.
+        time: when, ISO 8601, UTC.
+        is_forced: the run was a trial that did not win its sweep, scored because the user insisted.
+    """
+
+    __test__ = False  # no class of tests, whatever pytest makes of its name
+
+    name: str
+    time: str
+    is_forced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +61,7 @@ class RunRecord:
         val_value: best value of the selection metric, percent; None before the first epoch.
         seconds: wall time so far.
         test_looks: times the test split was scored.
+        looks: what each of them scored and when, oldest first; those of version 0.1.0 are counted only.
     """
 
     key: str
@@ -57,45 +76,14 @@ class RunRecord:
     val_value: float | None = None
     seconds: float = 0.0
     test_looks: int = 0
+    looks: tuple[TestLook, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.status in STATUSES, self.status
 
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationRecord:
-    """One scored split, as stored: enough for tables, paired tests and the error browser.
-
-    Args:
-        split: which split.
-        protocol: what query and gallery were made of.
-        metrics: `t2v/R1` and the like, each with value, low and high.
-        num_queries: texts.
-        num_gallery: videos.
-        has_ties: whether the tie rule matters.
-        ranks_t2v: (text,) 1-based.
-        ranks_v2t: (video,) 1-based.
-        similarity: float32, (text, video).
-        video_ids: names of the columns.
-        texts: the queries.
-        text_video: (text,) column of each query's video.
-    """
-
-    split: str
-    protocol: str
-    metrics: dict[str, dict[str, float]]
-    num_queries: int
-    num_gallery: int
-    has_ties: bool
-    ranks_t2v: NDArray[np.float64] = field(repr=False)
-    ranks_v2t: NDArray[np.float64] = field(repr=False)
-    similarity: NDArray[np.float32] = field(repr=False)
-    video_ids: tuple[str, ...] = field(repr=False)
-    texts: tuple[str, ...] = field(repr=False)
-    text_video: NDArray[np.int64] = field(repr=False)
-
-
-_ARRAYS = ("ranks_t2v", "ranks_v2t", "similarity", "text_video")
+    def with_look(self, look: TestLook) -> RunRecord:
+        """This record after a further look at test."""
+        return replace(self, test_looks=self.test_looks + 1, looks=(*self.looks, look))
 
 
 @dataclass(frozen=True)
@@ -131,8 +119,8 @@ class RunFolder:
         """
         path = self.path / "run.json"
         try:
-            return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            return _run_record(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"run record {path} cannot be read ({error}): delete the folder and run again") from error
 
     def write(self, record: RunRecord) -> None:
@@ -148,29 +136,55 @@ class RunFolder:
         """Replace the curve."""
         write_text_atomic(self.path / "curve.json", json.dumps(rows))
 
-    def evaluation_path(self, split: str, protocol: str) -> Path:
+    @property
+    def val_ranking(self) -> Path:
+        """Ranks on val at the best epoch, see `RankedQueries`; trials have them."""
+        return self.path / "val_ranking.npz"
+
+    def read_val_ranking(self) -> RankedQueries | None:
+        """Ranks on val at the best epoch; None if they were not kept."""
+        return RankedQueries.read(self.val_ranking)
+
+    @property
+    def evaluations(self) -> Path:
+        """Folder of the evaluations."""
+        return self.path / "evaluation"
+
+    def evaluation_path(self, name: EvaluationName) -> Path:
         """The JSON half of an evaluation."""
-        return self.path / "evaluation" / f"{split}-{protocol}.json"
+        return self.evaluations / f"{name.part}-{name.scores}.json"
+
+    def evaluation_names(self) -> tuple[EvaluationName, ...]:
+        """What was scored, sorted by name."""
+        found = (json.loads(path.read_text(encoding="utf-8")) for path in self.evaluations.glob("*.json"))
+        names = [
+            EvaluationName(**{key: plain.get(key) for key in ("split", "protocol", "family", "subset")})
+            for plain in found
+        ]
+        return tuple(sorted(names, key=str))
 
     def write_evaluation(self, record: EvaluationRecord) -> None:
-        """Write arrays, then the JSON that says they are whole."""
-        path = self.evaluation_path(record.split, record.protocol)
-        with atomic_path(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
-            np.savez(file, **{name: getattr(record, name) for name in _ARRAYS})
-        names = ("split", "protocol", "metrics", "num_queries", "num_gallery", "has_ties", "video_ids", "texts")
-        plain = {name: getattr(record, name) for name in names}
-        write_text_atomic(path, json.dumps(plain, ensure_ascii=False, indent=1))
+        """Replace an evaluation, whole or not at all."""
+        write_evaluation(self.evaluation_path(record.name), record)
 
-    def read_evaluation(self, split: str, protocol: str) -> EvaluationRecord | None:
-        """An evaluation, or None if this split was not scored."""
-        path = self.evaluation_path(split, protocol)
-        if not path.is_file():
-            return None
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-            loaded = {name: arrays[name] for name in _ARRAYS}
-        plain["video_ids"], plain["texts"] = tuple(plain["video_ids"]), tuple(plain["texts"])
-        return EvaluationRecord(**plain, **loaded)
+    def read_evaluation(
+        self, split: str, protocol: str = "raw", *, family: str | None = None, subset: str | None = None
+    ) -> EvaluationRecord | None:
+        """An evaluation, or None if this was not scored.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        name = EvaluationName(split=split, protocol=protocol, family=family, subset=subset)
+        return read_evaluation(self.evaluation_path(name))
+
+
+def _run_record(data: dict[str, Any]) -> RunRecord:
+    """A record as it was written, by this version or by 0.1.0, whose settings named one protocol."""
+    evaluate = data["config"].get("evaluate", {})
+    if "protocol" in evaluate:
+        evaluate["protocols"] = [evaluate.pop("protocol")]
+    return RunRecord(**data | {"looks": tuple(TestLook(**look) for look in data.get("looks", ()))})
 
 
 def list_runs(experiment: Path) -> list[RunFolder]:

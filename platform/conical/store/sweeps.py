@@ -41,6 +41,9 @@ class SweepRecord:
         tracking_id: the parent run in MLflow.
         is_finished: whether all trials ended.
         trials: in the order they started.
+        indistinguishable: numbers of the trials whose value does not differ significantly from the best one's, the
+            best itself not among them; None where that was not tested.
+        indistinguishable_test: how it was tested, in words.
     """
 
     key: str
@@ -48,6 +51,8 @@ class SweepRecord:
     tracking_id: str
     is_finished: bool
     trials: tuple[TrialRecord, ...]
+    indistinguishable: tuple[int, ...] | None = None
+    indistinguishable_test: str = ""
 
     @property
     def best(self) -> TrialRecord:
@@ -72,7 +77,9 @@ def read_sweep(path: Path) -> SweepRecord | None:
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return SweepRecord(**{**data, "trials": tuple(TrialRecord(**trial) for trial in data["trials"])})
+        trials = tuple(TrialRecord(**trial) for trial in data["trials"])
+        found = data.get("indistinguishable")
+        return SweepRecord(**data | {"trials": trials, "indistinguishable": None if found is None else tuple(found)})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreError(
             f"sweep record {path} cannot be read ({error}): delete its folder and tune again, finished runs are kept"

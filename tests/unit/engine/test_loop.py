@@ -14,6 +14,7 @@ from conical.engine.loop import train
 from conical.engine.objective import Objective
 from conical.engine.optimiser import build_optimiser, learning_rate_at
 from conical.engine.options import OptimOptions
+from conical.engine.selection import ValScore
 from conical.losses import LossOptions
 from unit.engine.engine_factory import batch_plan
 
@@ -42,7 +43,7 @@ def run(new_encoder, *, epochs=3, values=None, folder=None, resume_from=None, lo
         objective,
         batch_plan(),
         OptimOptions(epochs=epochs, batch_size=4, learning_rate=rate),
-        score_val=lambda: {METRIC: float(next(scores))},
+        score_val=lambda: ValScore(values={METRIC: float(next(scores))}),
         select_metric=METRIC,
         report=report,
         resume_from=resume_from,
@@ -110,7 +111,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(new_encoder):
             objective,
             batch_plan(),
             OptimOptions(epochs=1, batch_size=4),
-            score_val=lambda: {METRIC: 0.0},
+            score_val=lambda: ValScore(values={METRIC: 0.0}),
             select_metric=METRIC,
             report=lambda _: None,
         )

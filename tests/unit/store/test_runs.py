@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 from conical.core.errors import StoreError
+from conical.core.records import SplitCount
+from conical.metrics import EvaluationName, Ranking
 from conical.store import (
     EvaluationRecord,
+    RankedQueries,
     RunFolder,
     RunRecord,
     SweepRecord,
+    TestLook,
     TrialRecord,
     Workspace,
     list_runs,
@@ -38,8 +42,13 @@ def run_record(**changes: object) -> RunRecord:
     return RunRecord(**{**fields, **changes})
 
 
-def evaluation(split: str = "test") -> EvaluationRecord:
-    return EvaluationRecord(
+def ranking(*better: int) -> Ranking:
+    ones = np.ones(len(better), np.int64)
+    return Ranking(better=np.array(better), tied=ones, positives_tied=ones, num_gallery=9)
+
+
+def evaluation(split: str = "test", **changes: object) -> EvaluationRecord:
+    record = EvaluationRecord(
         split=split,
         protocol="raw",
         metrics={"t2v/R1": {"value": 50.0, "low": 0.0, "high": 100.0}},
@@ -52,7 +61,22 @@ def evaluation(split: str = "test") -> EvaluationRecord:
         video_ids=("v0", "v1"),
         texts=("ein Hund läuft", "a cat"),
         text_video=np.array([0, 1]),
+        rankings={"t2v": ranking(0, 1), "v2t": ranking(0, 2), "v2t_any": ranking(3, 2)},
+        hashes={"queries": "q", "gallery": "g"},
+        settings={"fusion": {"weight": 0.5, "chosen_on": "val"}},
+        completeness={"train": SplitCount(expected=4, found=4), "test": SplitCount(expected=3, found=2)},
     )
+    return dataclasses.replace(record, **changes)
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+    if isinstance(a, Ranking):
+        return all(same(getattr(a, item.name), getattr(b, item.name)) for item in dataclasses.fields(Ranking))
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return a == b
 
 
 def trial(number: int, value: float | None, status: str = "finished") -> TrialRecord:
@@ -128,30 +152,112 @@ def test_a_curve_grows_by_replacement(tmp_path: Path) -> None:
     assert folder.read_curve() == rows
 
 
-def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
-    folder, written = RunFolder(tmp_path), evaluation()
-    assert folder.read_evaluation("test", "raw") is None
+def test_looks_at_test_are_listed_and_counted(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    record = run_record(test_looks=1).with_look(TestLook(name="test/raw.dsl", time="2026-01-01T00:00:00+00:00"))
+    folder.write(record.with_look(TestLook(name="test/raw", time="2026-01-02T00:00:00+00:00", is_forced=True)))
+    read = folder.read()
+    # a look of version 0.1.0 is counted, though nothing says what it was
+    assert read.test_looks == 3
+    assert [(look.name, look.is_forced) for look in read.looks] == [("test/raw.dsl", False), ("test/raw", True)]
+
+
+def test_a_record_of_the_first_version_is_read(tmp_path: Path) -> None:
+    plain = dataclasses.asdict(run_record(config={"evaluate": {"protocol": "raw", "splits": ["val"]}}))
+    del plain["looks"]
+    (tmp_path / "run.json").write_text(json.dumps(plain))
+    assert RunFolder(tmp_path).read().config == {"evaluate": {"protocols": ["raw"], "splits": ["val"]}}
+
+
+@pytest.mark.parametrize("name", [{}, {"family": "dsl"}, {"subset": "leak-free"}, {"protocol": "captioned-gallery"}])
+def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path, name: dict[str, str]) -> None:
+    folder, written = RunFolder(tmp_path), evaluation(**name)
+    assert folder.read_evaluation("test", **name) is None
     folder.write_evaluation(written)
-    read = folder.read_evaluation("test", "raw")
+    read = folder.read_evaluation("test", **name)
     assert read is not None
     for item in dataclasses.fields(EvaluationRecord):
-        expected, found = getattr(written, item.name), getattr(read, item.name)
-        if isinstance(expected, np.ndarray):
-            np.testing.assert_array_equal(found, expected)
-            assert found.dtype == expected.dtype
-        else:
-            assert found == expected, item.name
-    assert folder.read_evaluation("val", "raw") is None
+        assert same(getattr(written, item.name), getattr(read, item.name)), item.name
+    assert folder.read_evaluation("val", **name) is None
     assert "similarity" not in repr(read)
+    assert read.name == EvaluationName(split="test", **name)
+
+
+def test_each_protocol_family_and_subset_has_files_of_its_own(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    names = [{}, {"family": "dsl"}, {"subset": "leak-free"}, {"subset": "leak-free", "family": "dsl"}]
+    for number, name in enumerate(names):
+        folder.write_evaluation(evaluation(num_queries=number, **name))
+    assert [folder.read_evaluation("test", **name).num_queries for name in names] == [0, 1, 2, 3]
+    assert [str(name) for name in folder.evaluation_names()] == [
+        "test-leak-free/raw",
+        "test-leak-free/raw.dsl",
+        "test/raw",
+        "test/raw.dsl",
+    ]
+
+
+def test_an_evaluation_of_the_first_version_has_ranks_without_counts(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_evaluation(evaluation(rankings={}))
+    path = folder.evaluation_path(EvaluationName(split="test"))
+    plain = json.loads(path.read_text())
+    for name in ("family", "subset", "hashes", "settings", "completeness"):
+        del plain[name]
+    path.write_text(json.dumps(plain))
+    read = folder.read_evaluation("test")
+    assert read is not None
+    assert (read.rankings, read.hashes, read.is_partial, read.expected_videos) == ({}, {}, False, 2)
 
 
 def test_arrays_without_their_json_are_no_evaluation(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_evaluation(evaluation())
     # the JSON is written last: a process that was killed before it leaves the arrays alone
-    folder.evaluation_path("test", "raw").unlink()
-    assert folder.evaluation_path("test", "raw").with_suffix(".npz").is_file()
+    path = folder.evaluation_path(EvaluationName(split="test"))
+    path.unlink()
+    assert path.with_suffix(".npz").is_file()
     assert folder.read_evaluation("test", "raw") is None
+
+
+@pytest.mark.parametrize(("suffix", "content"), [(".json", "{"), (".json", '{"split": 1}'), (".npz", "PK\x03\x04")])
+def test_a_damaged_evaluation_is_named(tmp_path: Path, suffix: str, content: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_evaluation(evaluation())
+    folder.evaluation_path(EvaluationName(split="test")).with_suffix(suffix).write_text(content)
+    with pytest.raises(StoreError, match=r"evaluation .*test-raw.json cannot be read \(.*\): score the run again"):
+        folder.read_evaluation("test")
+
+
+def test_what_is_missing_is_said_in_words() -> None:
+    whole = SplitCount(expected=9000, found=9000)
+    record = evaluation(completeness={"train": whole, "test": SplitCount(expected=1000, found=879)})
+    assert record.is_partial
+    assert record.expected_videos == 1000
+    assert record.partial_note == "partial: 879 of 1,000 test videos"
+    other = evaluation(completeness={"train": SplitCount(expected=602, found=600)})
+    assert other.is_partial
+    assert other.partial_note == "600 of 602 train videos had frames"
+    complete = evaluation(completeness={"train": whole})
+    assert (complete.is_partial, complete.partial_note) == (False, "")
+
+
+def test_ranks_on_val_are_read_as_they_were_written(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.read_val_ranking() is None
+    written = RankedQueries(ranking=ranking(0, 5), groups=np.array([3, 4]))
+    written.write(folder.val_ranking)
+    read = folder.read_val_ranking()
+    assert read is not None
+    assert same(read.ranking, written.ranking)
+    assert same(read.groups, written.groups)
+
+
+def test_damaged_ranks_on_val_are_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.val_ranking.write_bytes(b"PK\x03\x04")
+    with pytest.raises(StoreError, match=r"ranks .*val_ranking.npz cannot be read \(.*\): delete the run's folder"):
+        folder.read_val_ranking()
 
 
 def test_a_write_that_fails_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +291,10 @@ def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
     record = sweep(trial(0, 4.0), trial(1, None, "failed"), is_finished=False)
     write_sweep(path, record)
     assert read_sweep(path) == record
+    tested = dataclasses.replace(record, indistinguishable=(1,), indistinguishable_test="paired")
+    write_sweep(path, tested)
+    assert read_sweep(path) == tested
+    write_sweep(path, record)
     assert json.loads(path.read_text())["trials"][0]["value"] == 4.0
 
 
