@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(help="Import a dataset, audit it, look at it.", no_args_is_help=True)
 console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something is wrong.")]
 Name = Annotated[str, typer.Argument(help="A dataset of the workspace, or enough of the beginning of its name.")]
@@ -86,6 +87,30 @@ def audit(name: Name, config: Config = None, set_: Set = None, debug: Debug = Fa
     console.print(f"leak-free -> {found.leak_free_path}", highlight=False, markup=False)
 
 
+@data_app.command()
+def show(
+    name: Name,
+    video: Annotated[str, typer.Argument(help="Id of the video.")],
+    out: Annotated[Path | None, typer.Option(help="The PNG; without it in the dataset's folder.")] = None,
+    config: Config = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """A contact sheet of one video: frames with index and time, captions, supplements."""
+    experiment, workspace = _open(config, set_)
+    from conical.on_ray.video_view import show_video
+
+    shown = show_video(workspace, name, video, experiment, out=out)
+    console.print(str(shown.path), highlight=False, markup=False)
+    if shown.undrawable:
+        errors.print(
+            f"no installed font has {len(shown.undrawable)} of the characters ({shown.undrawable[:20]}); a box stands "
+            "for each: install a font for them, such as Noto Sans CJK",
+            highlight=False,
+            markup=False,
+        )
+
+
 def _pairs(options: list[str]) -> dict[str, str]:
     found = {}
     for option in options:
@@ -139,7 +164,8 @@ def _print_import(
     console.print(table)
     asserted = card.lists.get(summary.variant, {}) if isinstance(card, DatasetCard) else {}
     for list_name, wanted in asserted.items():
-        how = f"as published, ids {wanted.ids_hash}" if wanted.ids_hash else "as published, ids not known to us"
+        whose = "held out by us, fixed" if wanted.is_ours else "as published"
+        how = f"{whose}, ids {wanted.ids_hash}" if wanted.ids_hash else f"{whose}, ids not known to us"
         console.print(f"list {list_name}: {wanted.count:,} videos, {how}", highlight=False)
     console.print(
         f"captions: {summary.num_blank_captions:,} blank ones left out, "

@@ -46,12 +46,14 @@ class Annotations:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedList:
-    """A list of video ids that a publication fixes.
+    """A list of video ids that is fixed, by a publication or, for a held-out val, by this package.
 
     Args:
         count: how many.
         ids_hash: `hash_ids` of them; "": not known, only the count is asserted.
+        is_ours: fixed by this package, not by a publication: a held-out validation split.
     """
 
     count: int
     ids_hash: str = ""
+    is_ours: bool = False

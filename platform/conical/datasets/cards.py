@@ -41,6 +41,7 @@ class DatasetCard:
         source: where it is published.
         licence: of the videos and annotations.
         splits: splits that must not be empty.
+        num_held_out: train videos that become val where the files hold no val; 0: none. `read_dataset` takes another.
         lists: variant (`1k-A`; "" where there is one only) to published list to what it must hold. A reader that names
             no lists has its splits for lists.
     """
@@ -51,6 +52,7 @@ class DatasetCard:
     source: str
     licence: str
     splits: tuple[str, ...] = ()
+    num_held_out: int = 0
     lists: Mapping[str, Mapping[str, PublishedList]] = field(default_factory=dict)
 
 
@@ -117,6 +119,7 @@ DATASETS: dict[str, DatasetCard] = {
         reader=read_videomind,
         source="Yang et al., arXiv:2507.18552",
         licence="as its publication says; not looked at",
+        num_held_out=1000,
     ),
 }
 
@@ -155,7 +158,8 @@ def read_dataset(
         root: folder with the dataset's files.
         allow_missing: keep videos without a file (`uri` is "") instead of refusing the dataset.
         videos: sub-folder of `root` to look for videos in; "": all of it.
-        validation: number of train videos that become val, where the dataset has no val split; "": none.
+        validation: number of train videos that become val, where the dataset has no val split; "": the card's, "0":
+            none.
         options: the reader's own, such as `file` of `manifest`.
 
     Returns:
@@ -179,20 +183,28 @@ def read_dataset(
     annotations = content if isinstance(content, Annotations) else Annotations(videos=tuple(content))
     check_records(annotations.videos, name=name)
     check_lists(annotations, card.lists, name=card.name)
-    if validation:
-        annotations = _with_validation(annotations, validation, name=card.name)
+    annotations = _with_validation(annotations, validation, card=card)
     records, summary = assemble(annotations, root, name=card.name, allow_missing=allow_missing, videos=videos)
     check_records(records, name=name, splits=card.splits)
     return records, summary
 
 
-def _with_validation(annotations: Annotations, count: str, *, name: str) -> Annotations:
-    """The same with some of train as val."""
-    if not count.isdecimal() or int(count) < 1:
-        raise ConfigError(f"option validation must be a number of videos >= 1, got {count!r}")
-    if any(record.split == "val" for record in annotations.videos):
-        raise ConfigError(f"option validation must be left out for {name!r}: it has a val split of its own")
-    videos = hold_out(annotations.videos, count=int(count), salt=_VALIDATION_SALT)
+def _with_validation(annotations: Annotations, wanted: str, *, card: DatasetCard) -> Annotations:
+    """The same with some of train as val, where it has none."""
+    if wanted and not wanted.isdecimal():
+        raise ConfigError(f"option validation must be a number of videos >= 0, got {wanted!r}")
+    count = int(wanted) if wanted else card.num_held_out
+    splits = {record.split for record in annotations.videos}
+    # a default gives way to what the files hold; what a user asks for is done or refused
+    if not count or (not wanted and ("val" in splits or "train" not in splits)):
+        return annotations
+    if "val" in splits:
+        raise ConfigError(f"option validation must be left out for {card.name!r}: it has a val split of its own")
+    videos = hold_out(annotations.videos, count=count, salt=_VALIDATION_SALT)
     held = tuple(record.video_id for record in videos if record.split == "val")
-    lists = {**annotations.lists, f"val-{count}-held-out": held} if annotations.lists else {}
-    return dataclasses.replace(annotations, videos=tuple(videos), lists=lists)
+    return dataclasses.replace(
+        annotations,
+        videos=tuple(videos),
+        lists={**annotations.lists, f"val-{count}-held-out": held} if annotations.lists else {},
+        notes=(*annotations.notes, f"val: {count:,} videos held out from train"),
+    )

@@ -40,12 +40,12 @@ MSRVTT_LISTS = {
     "1k-A": {
         "train-9k": PublishedList(count=9000, ids_hash="3e2bfb06b6948736"),
         "test-1k-A": _TEST_1K_A,
-        "val-500-of-9k": PublishedList(count=NUM_HELD_OUT, ids_hash="f5d2d7472aa04f99"),
+        "val-500-of-9k": PublishedList(count=NUM_HELD_OUT, ids_hash="f5d2d7472aa04f99", is_ours=True),
     },
     "1k-A-7k": {
         "train-7k": PublishedList(count=7010, ids_hash="e60c913f2cbf56cd"),
         "test-1k-A": _TEST_1K_A,
-        "val-500-of-7k": PublishedList(count=NUM_HELD_OUT, ids_hash="f5cf481516bf2a5c"),
+        "val-500-of-7k": PublishedList(count=NUM_HELD_OUT, ids_hash="f5cf481516bf2a5c", is_ours=True),
     },
     "1k-B": {
         "train-1k-B": PublishedList(count=6656),

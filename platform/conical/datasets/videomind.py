@@ -32,7 +32,6 @@ from conical.datasets.annotation_files import (
     read_rows,
 )
 from conical.datasets.annotations import Annotations
-from conical.datasets.validation import hold_out
 
 LAYERS = ("factual", "abstract", "intent")
 # What this reader knows a field as, and what it is called in the files unless the option `fields` says otherwise
@@ -41,13 +40,10 @@ FIELDS = {
     "split": "split",
     **{name: name for name in (*LAYERS, "audio", "ocr", "asr", "subject", "place", "time", "event", "action")},
 }
-SALT = "conical VideoMind validation 1"
 _SUFFIXES = (".json", ".jsonl", ".csv")
 
 
-def read_videomind(
-    root: str | Path, *, layer: str = "factual", fields: str = "", file: str = "", validation: str = "1000"
-) -> Annotations:
+def read_videomind(root: str | Path, *, layer: str = "factual", fields: str = "", file: str = "") -> Annotations:
     """Read the annotations of VideoMind.
 
     Args:
@@ -55,30 +51,23 @@ def read_videomind(
         layer: one of `LAYERS`, or `all` for the captions of all three.
         fields: what fields are called in the files where it is not as in `FIELDS`: `factual=fact,intent=purpose`.
         file: name of the one file to read; "": those named as above.
-        validation: number of videos to hold out from train where nothing is of split val; "0": none.
 
     Returns:
         The videos; `extra` has all other fields, those of `FIELDS` under the names there.
 
     Raises:
-        ConfigError: no such layer or field, or a wrong number.
+        ConfigError: no such layer or field.
         DataError: a file is missing or broken, or a video lacks the layer.
     """
     layers = _layers(layer)
     names = _field_names(fields)
-    if not validation.isdecimal():
-        raise ConfigError(f"option validation of 'videomind' must be a whole number >= 0, got {validation!r}")
     records = [
         _to_record(row, where, names, layers=layers, split=split)
         for source, split in _sources(AnnotationFiles.scan(root), file)
         for where, row in _read_rows(source, names["video_id"])
     ]
-    notes = ["no file of this dataset was at hand when its reader was written: look at what it read"]
-    held = {record.split for record in records}
-    if int(validation) and "train" in held and "val" not in held:
-        records = hold_out(records, count=int(validation), salt=SALT)
-        notes.append(f"val: {int(validation):,} videos held out from train")
-    return Annotations(videos=tuple(records), notes=tuple(notes))
+    note = "no file of this dataset was at hand when its reader was written: look at what it read"
+    return Annotations(videos=tuple(records), notes=(note,))
 
 
 def _layers(layer: str) -> tuple[str, ...]:

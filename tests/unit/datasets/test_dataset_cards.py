@@ -100,8 +100,7 @@ def test_a_users_list_without_val_gets_a_held_out_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("splits", "validation", "message"),
     [
-        ("rrt", "two", "option validation must be a number of videos >= 1, got 'two'"),
-        ("rrt", "0", "option validation must be a number of videos >= 1, got '0'"),
+        ("rrt", "two", "option validation must be a number of videos >= 0, got 'two'"),
         ("rvt", "1", "option validation must be left out for 'manifest': it has a val split"),
     ],
 )

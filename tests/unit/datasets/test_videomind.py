@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from conical.core.errors import ConfigError, DataError
+from conical.datasets import read_dataset
 from conical.datasets.videomind import read_videomind
 
 ROW: dict[str, Any] = {
@@ -79,16 +80,15 @@ def test_lists_lines_tables_and_objects_by_id_are_read(tmp_path: Path) -> None:
 def test_val_is_held_out_from_train_where_there_is_none(tmp_path: Path) -> None:
     rows = [{"video_id": f"t{number}", "factual": "x", "split": "train"} for number in range(20)]
     _write(tmp_path, "videomind.json", *rows, ROW)
-    annotations = read_videomind(tmp_path, validation="5")
-    assert sum(record.split == "val" for record in annotations.videos) == 5
-    assert "val: 5 videos held out from train" in annotations.notes
-    assert not any(record.split == "val" for record in read_videomind(tmp_path, validation="0").videos)
+    records, summary = read_dataset("videomind", tmp_path, allow_missing=True, validation="5")
+    assert sum(record.split == "val" for record in records) == 5
+    assert "val: 5 videos held out from train" in summary.notes
+    records, _ = read_dataset("videomind", tmp_path, allow_missing=True, validation="0")
+    assert not any(record.split == "val" for record in records)
     with pytest.raises(
         DataError, match=r"a validation split of 1,000 videos cannot be cut from train: .* give 20 of the"
     ):
-        read_videomind(tmp_path)
-    with pytest.raises(ConfigError, match="option validation of 'videomind' must be a whole number >= 0, got 'five'"):
-        read_videomind(tmp_path, validation="five")
+        read_dataset("videomind", tmp_path, allow_missing=True)
 
 
 def test_one_file_may_be_named(tmp_path: Path) -> None:
