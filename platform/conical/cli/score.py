@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Console
 
 from conical.core.atomic import write_text_atomic
 from conical.core.errors import DataError
 from conical.core.options import require_choice
-from conical.engine.score import dot_products, fuse, score_embeddings, score_similarity, unit_rows
+from conical.engine.score import dot_products, fuse, row_lengths, score_embeddings, score_similarity, unit_rows
 from conical.metrics import FAMILIES, METRICS, DirectionMetrics, dual_softmax, qb_norm
 from conical.reports import Grid, rich_table
 from conical.store import MatrixFile, read_matrix, read_positives
@@ -134,7 +133,7 @@ def _score_embeddings(
     if options.is_cosine:
         text, video = unit_rows("text", text), unit_rows("video", video)
     else:
-        norms = [np.linalg.norm(part.astype(np.float64), axis=1) for part in (text, video)]
+        norms = [row_lengths(part) for part in (text, video)]
         low, high = min(part.min() for part in norms), max(part.max() for part in norms)
         if max(1 - low, high - 1) > _UNIT_TOLERANCE:
             notes.append(

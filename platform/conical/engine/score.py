@@ -143,11 +143,15 @@ def unit_rows(name: str, embeddings: NDArray[Any]) -> NDArray[np.float32]:
     Raises:
         ValueError: a row is zero, NaN or infinite.
     """
-    wide = np.asarray(embeddings, dtype=np.float64)
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    is_bad = ~(np.isfinite(norms) & (norms > 0))[:, 0]
+    lengths = row_lengths(embeddings)
+    is_bad = ~(np.isfinite(lengths) & (lengths > 0))
     require(not is_bad.any(), f"{name} must have finite rows that are not zero, got row {int(np.argmax(is_bad))}")
-    return (wide / norms).astype(np.float32)
+    return np.divide(embeddings, lengths[:, None], dtype=np.float32, casting="same_kind")
+
+
+def row_lengths(embeddings: NDArray[Any]) -> NDArray[np.float64]:
+    """Euclidean length of each row, without a wider copy of the whole."""
+    return np.sqrt(np.einsum("rd,rd->r", embeddings, embeddings, dtype=np.float64))
 
 
 def _owner(positives: Positives) -> NDArray[np.int64]:
