@@ -53,6 +53,7 @@ ui: setup
 bench: setup
 	$(BIN)/python jobs/bench_ingest.py
 	$(BIN)/python jobs/bench_caption.py
+	$(BIN)/python jobs/bench_metrics.py
 
 docs: setup
 	$(BIN)/python jobs/build_docs.py
