@@ -52,6 +52,7 @@ ui: setup
 
 bench: setup
 	$(BIN)/python jobs/bench_ingest.py
+	$(BIN)/python jobs/bench_input.py
 	$(BIN)/python jobs/bench_caption.py
 	$(BIN)/python jobs/bench_metrics.py
 

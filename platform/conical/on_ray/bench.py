@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import datetime
 import json
-import multiprocessing
-import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from conical.config import Experiment
 from conical.core.atomic import write_text_atomic
-from conical.core.errors import DecodeError
 from conical.on_ray.provenance import environment
 
 _REPEATS = 3  # the best of so many: other work on the machine only ever slows
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as Markdown; the first column is text, the others are numbers."""
+    ruler = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ruler, *rows))
 
 
 def best_seconds(work: Callable[[], None], *, repeats: int = _REPEATS) -> float:
@@ -41,63 +42,13 @@ def write_result(name: str, result: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def bench_ingest(folder: Path, *, num_clips: int = 300) -> dict[str, Any]:
-    """Videos/s of the Ray Data ingest, of a plain process pool that writes nothing, and of the bare decoder.
-
-    Args:
-        folder: for videos and stores; should be empty.
-        num_clips: generated clips.
-    """
-    import ray
-
-    from conical.config import load_experiment
-    from conical.on_ray.ingest import run_ingest
-    from conical.on_ray.stages import dataset_root, import_dataset
-    from conical.store import FrameStore, Workspace
-
-    sizes = [f"dataset.scenes.train={num_clips}", "dataset.scenes.val=1", "dataset.scenes.test=1"]
-    experiment = load_experiment(None, sizes)
-    workspace = Workspace.open(folder)
-    records, _ = import_dataset(experiment, workspace)
-    paths = [dataset_root(experiment, workspace) / record.uri for record in records]
-    cores = os.cpu_count() or 1
-    decode = partial(_decode, recipe=experiment.frames)
-
-    def plain_loop() -> None:
-        # spawned like Ray's workers: a fork would inherit what is loaded here and start in no time
-        with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
-            list(pool.map(decode, paths, chunksize=16))
-
-    stores = iter(range(_REPEATS))
-
-    def ray_ingest() -> None:
-        store = FrameStore(
-            folder / f"store-{next(stores)}", recipe=vars(experiment.frames), recipe_hash=experiment.frames.hash
-        )
-        run_ingest(records, root=dataset_root(experiment, workspace), recipe=experiment.frames, store=store)
-
-    assert ray.is_initialized()
-    seconds = {
-        "bare_decoder_one_core": best_seconds(lambda: [decode(path) for path in paths]),
-        "plain_process_pool": best_seconds(plain_loop),
-        "ray_data_ingest": best_seconds(ray_ingest),
-    }
-    per_second = {name: len(paths) / value for name, value in seconds.items()}
-    return {
-        "what": f"{len(paths)} scenes clips to {experiment.frames.num_frames} frames of {experiment.frames.size} px",
-        "videos_per_second": per_second,
-        "ratio_to_plain_process_pool": per_second["ray_data_ingest"] / per_second["plain_process_pool"],
-        "ratio_to_limit": per_second["ray_data_ingest"] / (cores * per_second["bare_decoder_one_core"]),
-    }
-
-
-def _decode(path: Path, *, recipe: Any) -> None:
-    from conical.video import sample_frames
-
-    try:
-        sample_frames(path, recipe)
-    except DecodeError:
-        return  # the two broken clips: their refusal is part of the work
+def write_page(name: str, title: str, text: str, folder: Path) -> Path:
+    """Keep a dated page beside the JSON; returns the file."""
+    facts = environment()
+    path = folder / f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}-{name}.md"
+    machine = f"{facts['machine']}, {facts['device']}, commit {facts['commit']}"
+    write_text_atomic(path, f"# {title}\n\n`python jobs/bench_{name}.py`, {machine}.\n\n{text}")
+    return path
 
 
 def bench_caption(experiment: Experiment, *, num_clips: int = 48) -> dict[str, Any]:

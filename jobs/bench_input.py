@@ -1,0 +1,21 @@
+"""Batches/s out of the frame store beside a memory copy and stored JPEG: `python jobs/bench_input.py`."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "platform"))
+
+from conical.on_ray.bench import write_page, write_result
+from conical.on_ray.bench_input import bench_input, input_page
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        result = bench_input(Path(folder))
+    pages = ROOT / "docs" / "benchmarks"
+    print(json.dumps(result, indent=1))
+    print(page := input_page(result))
+    print(f"kept in {write_result('input', result, pages)}")
+    print(f"and in {write_page('input', 'Training input', page, pages)}")
