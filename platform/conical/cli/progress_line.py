@@ -75,7 +75,7 @@ class ProgressLine:
         """Units a second since the stage began here; "" for what takes many seconds a unit."""
         seconds = self._told - self._started
         rate = (step.done - self._first) / seconds if seconds > 0 else 0.0
-        return f"({rate:.3g}/s)" if rate >= 0.1 else ""
+        return f"({rate:,.{1 if rate < 100 else 0}f}/s)" if rate >= 0.1 else ""
 
     def _end_stage(self) -> None:
         if self._last is not None and not self._console.is_terminal:
