@@ -18,6 +18,7 @@ from torch import Tensor
 from conical.captioning.mix import HUMAN, PromptMix
 from conical.core.errors import ConfigError, DataError
 from conical.core.seeds import generator
+from conical.engine.stored_frames import require_stored
 from conical.video.augment import AugmentOptions
 
 
@@ -67,7 +68,7 @@ class BatchPlan:
     Args:
         data: what rows are drawn from.
         mix: chance of each text source.
-        augment: range of the random copies.
+        augment: which stored frames a row takes, and the range of the random copies.
         batch_size: rows of the global batch.
         rows_per_video: rows of each video an epoch.
         seed: of the run.
@@ -75,7 +76,8 @@ class BatchPlan:
         world_size: number of ranks; divides `batch_size`.
 
     Raises:
-        ConfigError: the batch is larger than an epoch or is not divisible by the number of ranks.
+        ConfigError: the batch is larger than an epoch or is not divisible by the number of ranks, or a row is to take
+            more frames than are stored.
     """
 
     data: TrainingSet
@@ -96,6 +98,7 @@ class BatchPlan:
                 f"{mute} of {len(self.data.texts)} training videos have no text of the sources "
                 f"{', '.join(sorted(usable))}: caption them first, or give mix another source"
             )
+        require_stored(self.augment.num_frames, num_stored=self.data.frames.shape[1])
         rows = len(self.data.texts) * self.rows_per_video
         if self.batch_size > rows:
             raise ConfigError(
@@ -130,17 +133,18 @@ class BatchPlan:
 
     def _assemble(self, epoch: int, rows: NDArray[np.int64]) -> Batch:
         videos = rows // self.rows_per_video
-        texts, degrees, flips = [], [], []
+        texts, degrees, flips, positions = [], [], [], []
         for row, video in zip(rows.tolist(), videos.tolist(), strict=True):
             rng = generator(self.seed, "row", epoch, row)
             texts.append(self._draw_text(rng, self.data.texts[video]))
             angle, flip = self.augment.draw(rng)
             degrees.append(angle)
             flips.append(flip)
+            positions.append(self.augment.draw_positions(rng, num_stored=self.data.frames.shape[1]))
         return Batch(
             video=torch.from_numpy(videos),
             texts=texts,
-            frames=torch.from_numpy(self.data.frames[videos]),
+            frames=torch.from_numpy(self.data.frames[videos[:, None], np.array(positions)]),
             degrees=torch.tensor(degrees, dtype=torch.float32),
             flip=torch.tensor(flips),
         )

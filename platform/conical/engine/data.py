@@ -15,6 +15,7 @@ from conical.core.records import CaptionRecord, VideoRecord
 from conical.engine.batches import TrainingSet
 from conical.engine.evaluate import EvaluationSet
 from conical.engine.selection import SelectionSet
+from conical.engine.stored_frames import ChosenFrames, scored_frames
 from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
 
 # docs/method.md 3: pieces of at most 70 tokens leave room for the start and end marks in CLIP's 77
@@ -30,12 +31,14 @@ class DataSource:
         dataset: folder of the dataset.
         frame_recipe: hash of the frame recipe.
         supplement_keys: which rows of the caption ledger.
+        num_frames: stored frames of each clip that evaluation looks at; 0: all.
     """
 
     workspace: str
     dataset: str
     frame_recipe: str
     supplement_keys: frozenset[str] = frozenset()
+    num_frames: int = 0
 
     @property
     def _workspace(self) -> Workspace:
@@ -71,6 +74,14 @@ class DataSource:
     def frames(self, records: Sequence[VideoRecord]) -> np.ndarray:
         """uint8 (video, frame, height, width, 3), a read-only map shared by all processes of this machine."""
         return self.frame_store.memory_map([record.video_id for record in records], self._workspace.cache)
+
+    def scored_frames(self, records: Sequence[VideoRecord]) -> np.ndarray | ChosenFrames:
+        """As `frames`, with only those of each clip that evaluation looks at.
+
+        Raises:
+            ConfigError: fewer than `num_frames` are stored.
+        """
+        return scored_frames(self.frames(records), self.num_frames)
 
     def supplement_rows(self) -> list[CaptionRecord]:
         """The selected rows of the ledger, in a fixed order."""
@@ -109,7 +120,7 @@ def load_evaluation_set(source: DataSource, split: str, *, count_tokens: Callabl
     return EvaluationSet(
         split=split,
         video_ids=tuple(record.video_id for record in records),
-        frames=source.frames(records),
+        frames=source.scored_frames(records),
         texts=tuple(tuple(split_text(text, count_tokens=count_tokens, limit=MAX_TEXT_TOKENS)) for _, text in queries),
         text_video=np.array([number for number, _ in queries], dtype=np.int64),
     )

@@ -251,7 +251,7 @@ class Scorer:
 
     def _embed_bank_videos(self) -> Tensor:
         # the map that training reads too: a map of the drawn videos alone would be on disk twice
-        frames = self._source.frames(self._source.records("train"))
+        frames = self._source.scored_frames(self._source.records("train"))
         drawn = self._drawn("videos", len(frames))
         step = self._options.batch_size
         parts = [self._embed_videos(frames[drawn[first : first + step]]) for first in range(0, len(drawn), step)]

@@ -7,7 +7,14 @@ from conical.video.geometry import Orientation, centre_square
 from conical.video.media import local_media, media_fingerprint
 from conical.video.probe import VideoInfo, probe
 from conical.video.recipe import FrameRecipe
-from conical.video.sampling import SAMPLERS, SamplingRequest, random_segment, sample_indices, window_span
+from conical.video.sampling import (
+    SAMPLERS,
+    SamplingRequest,
+    random_segment,
+    sample_indices,
+    segment_centre,
+    window_span,
+)
 
 __all__ = [
     "BACKENDS",
@@ -26,5 +33,6 @@ __all__ = [
     "random_segment",
     "sample_frames",
     "sample_indices",
+    "segment_centre",
     "window_span",
 ]

@@ -1,4 +1,4 @@
-"""The random transformation that makes `a_i`, the copy of a clip, in Conical Embedding Optimization.
+"""The random choices over a clip's frames: which are taken, and how `a_i`, the clip's copy, is transformed.
 
 One transformation a clip, the same for all of its frames: the talk names rotation and flip and gives no ranges, so both
 are options.
@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor
 
 from conical.core.options import Options, require
+from conical.video.sampling import random_segment
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
@@ -28,10 +29,13 @@ class AugmentOptions(Options):
     Args:
         rotation_degrees: angles are drawn uniformly from [-rotation_degrees, rotation_degrees], in [0, 180].
         flip_probability: chance of a horizontal flip, in [0, 1].
+        num_frames: frames of a clip that a training step takes, one at random of each segment of the stored ones;
+            evaluation takes the centres of the segments. 0: all that are stored (`frames.num_frames`).
     """
 
     rotation_degrees: float = 15.0
     flip_probability: float = 0.5
+    num_frames: int = 0
 
     def __post_init__(self) -> None:
         require(
@@ -39,6 +43,7 @@ class AugmentOptions(Options):
             f"rotation_degrees must be in [0, 180], got {self.rotation_degrees}",
         )
         require(0.0 <= self.flip_probability <= 1.0, f"flip_probability must be in [0, 1], got {self.flip_probability}")
+        require(self.num_frames >= 0, f"num_frames must be >= 0, got {self.num_frames}")
 
     def draw(self, rng: np.random.Generator) -> tuple[float, bool]:
         """An angle in degrees and whether to flip."""
@@ -46,6 +51,17 @@ class AugmentOptions(Options):
             float(rng.uniform(-self.rotation_degrees, self.rotation_degrees)),
             bool(rng.random() < self.flip_probability),
         )
+
+    def draw_positions(self, rng: np.random.Generator, *, num_stored: int) -> tuple[int, ...]:
+        """Which of a clip's stored frames a training step takes; draws nothing if it takes all.
+
+        Args:
+            rng: of the row.
+            num_stored: stored frames, >= `num_frames`.
+        """
+        if self.num_frames == 0:
+            return tuple(range(num_stored))
+        return random_segment(rng, num_stored, self.num_frames)
 
 
 def rotate_and_flip(

@@ -58,11 +58,22 @@ def test_draws_stay_in_range_and_depend_on_the_generator_alone():
     assert draws[5] == options.draw(np.random.default_rng(5))
 
 
+def test_all_stored_frames_are_taken_unless_a_number_is_given():
+    rng = np.random.default_rng(0)
+    assert AugmentOptions().draw_positions(rng, num_stored=4) == (0, 1, 2, 3)
+    assert rng.random() == np.random.default_rng(0).random()  # nothing was drawn
+    assert AugmentOptions(num_frames=4).draw_positions(rng, num_stored=4) == (0, 1, 2, 3)
+    drawn = [AugmentOptions(num_frames=2).draw_positions(rng, num_stored=6) for _ in range(60)]
+    assert {first for first, _ in drawn} == {0, 1, 2}
+    assert {second for _, second in drawn} == {3, 4, 5}
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"rotation_degrees": 200.0}, r"rotation_degrees must be in \[0, 180\], got 200"),
         ({"flip_probability": -0.1}, r"flip_probability must be in \[0, 1\], got -0.1"),
+        ({"num_frames": -1}, "num_frames must be >= 0, got -1"),
     ],
 )
 def test_values_out_of_range_are_refused(values, message):
