@@ -104,6 +104,19 @@ def test_the_trial_with_the_highest_val_value_wins(
     assert len({trial.settings["loss.tau_tv"] for trial in undisturbed.trials}) == NUM_TRIALS
 
 
+def test_the_ranks_behind_each_value_are_kept_and_trials_are_tested_against_the_best(
+    experiment: Experiment, prepared: Path, undisturbed: SweepRecord
+) -> None:
+    runs = Workspace(prepared).experiment(experiment.name) / "runs"
+    for trial in undisturbed.trials:
+        ranked = RunFolder(runs / trial.run_key).read_val_ranking()
+        assert ranked is not None
+        assert trial.value == pytest.approx(100 * ranked.ranking.hits(1).mean())
+    assert undisturbed.indistinguishable is not None
+    assert undisturbed.best.number not in undisturbed.indistinguishable
+    assert f"{NUM_TRIALS - 1} tests" in undisturbed.indistinguishable_test
+
+
 def test_trials_are_children_of_the_sweep_and_none_is_left_running(
     experiment: Experiment, prepared: Path, undisturbed: SweepRecord
 ) -> None:
@@ -211,3 +224,4 @@ def test_a_killed_sweep_ends_as_an_undisturbed_one(
         (trial.run_key, trial.value, trial.status) for trial in undisturbed.trials
     ]
     assert finished.best.run_key == undisturbed.best.run_key
+    assert finished.indistinguishable == undisturbed.indistinguishable

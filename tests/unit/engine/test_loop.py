@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from conical.core.errors import ConicalError, StoreError
-from conical.engine.checkpoint import RunState
+from conical.engine.checkpoint import BEST_RANKING, RunState
 from conical.engine.loop import train
 from conical.engine.objective import Objective
 from conical.engine.optimiser import build_optimiser, learning_rate_at
 from conical.engine.options import OptimOptions
 from conical.engine.selection import ValScore
 from conical.losses import LossOptions
+from conical.metrics import Ranking
+from conical.store import RankedQueries
 from unit.engine.engine_factory import batch_plan
 
 METRIC = "val/raw/t2v/R1"
@@ -27,7 +30,7 @@ def new_encoder(loaded_small_encoder):
     return lambda: copy.deepcopy(loaded_small_encoder)
 
 
-def run(new_encoder, *, epochs=3, values=None, folder=None, resume_from=None, loss=None, rate=1e-3):
+def run(new_encoder, *, epochs=3, values=None, folder=None, resume_from=None, loss=None, rate=1e-3, keep_ranks=False):
     """Train and return (objective, state, reports); checkpoints of each epoch go below `folder`."""
     torch.manual_seed(0)
     objective = Objective(new_encoder(), loss or LossOptions(tau_tv=10, tau_ta=10, tau_va=10))
@@ -39,11 +42,15 @@ def run(new_encoder, *, epochs=3, values=None, folder=None, resume_from=None, lo
         if folder is not None:
             epoch.save(folder / str(epoch.epoch))
 
+    def score_val():
+        value = next(scores)
+        return ValScore(values={METRIC: float(value)}, ranked=ranked(value) if keep_ranks else None)
+
     state = train(
         objective,
         batch_plan(),
         OptimOptions(epochs=epochs, batch_size=4, learning_rate=rate),
-        score_val=lambda: ValScore(values={METRIC: float(next(scores))}),
+        score_val=score_val,
         select_metric=METRIC,
         report=report,
         resume_from=resume_from,
@@ -74,6 +81,21 @@ def test_the_best_epoch_on_val_is_what_remains(new_encoder, tmp_path):
     best, _, _ = run(new_encoder, epochs=3, values=[1, 5, 3, 2], resume_from=tmp_path / "1")
     for kept, expected in zip(objective.encoder.state_dict().values(), best.encoder.state_dict().values(), strict=True):
         assert torch.equal(kept, expected)
+
+
+def ranked(number: int) -> RankedQueries:
+    ones = np.ones(1, np.int64)
+    ranking = Ranking(better=number * ones, tied=0 * ones, positives_tied=ones, num_gallery=20)
+    return RankedQueries(ranking=ranking, groups=0 * ones)
+
+
+def test_the_ranks_of_the_best_epoch_are_kept_and_survive_a_restart(new_encoder, tmp_path):
+    # epoch 1 is the best; a run resumed after it must not put a later epoch's ranks beside its encoder
+    run(new_encoder, values=[1, 5, 3, 2], folder=tmp_path, keep_ranks=True)
+    kept = [RankedQueries.read(tmp_path / str(epoch) / BEST_RANKING).ranking.better.item() for epoch in range(4)]
+    assert kept == [1, 5, 5, 5]
+    run(new_encoder, values=[3, 2], folder=tmp_path / "again", resume_from=tmp_path / "1", keep_ranks=True)
+    assert RankedQueries.read(tmp_path / "again" / "3" / BEST_RANKING).ranking.better.item() == 5
 
 
 def test_a_model_that_only_gets_worse_is_kept_as_loaded(new_encoder):
