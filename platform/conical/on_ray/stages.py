@@ -109,9 +109,10 @@ def ingest(
 
 
 def prepare(experiment: Experiment, workspace: Workspace, report: Report = no_report) -> None:
-    """All that a run or a sweep of this experiment reads: frames, and supplements where the mix can take one."""
+    """All that a run or a sweep of this experiment reads: frames, and supplements where mix or a protocol takes one."""
     ingest(experiment, workspace, report)
-    if set(experiment.mix.sources()) != {HUMAN} or "mix" in experiment.tune.space:
+    is_mixed = set(experiment.mix.sources()) != {HUMAN} or "mix" in experiment.tune.space
+    if is_mixed or experiment.evaluate.supplement_prompts:
         caption(experiment, workspace, report)
 
 
