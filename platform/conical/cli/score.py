@@ -65,7 +65,11 @@ class ScoreOptions:
 
         is_embedded = self.embeddings is not None
         refuse(not is_embedded and not self.similarity, "nothing to score: give --similarity or --embeddings")
-        refuse(self.is_of_runs, "files are scored without --run, --repeat, --config and --set: leave them out")
+        refuse(
+            self.is_of_runs,
+            "files are scored without --run, --protocol, --family, --subset, --repeat, --allow-trial, --config, --set: "
+            "leave them out; the family of a file's numbers is --rescore",
+        )
         refuse(is_embedded and bool(self.similarity), "give --similarity or --embeddings, got both")
         refuse(
             len(self.similarity) > 1 and self.fuse is None,
