@@ -278,20 +278,24 @@ def compare(
 
 @app.command()
 def report(
-    name: Annotated[str | None, typer.Argument(help="Experiment; without it the config's.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Experiment, or key, MLflow id or label of a run; without it the config's experiment."),
+    ] = None,
     config: Config = None,
     set_: Set = None,
     debug: Debug = False,
 ) -> None:
-    """Tables on the terminal, and one self-contained HTML file with figures."""
+    """Tables on the terminal, and one self-contained HTML file with figures and single queries."""
     experiment, workspace = _open(config, set_)
     from conical.cli.show import print_report
-    from conical.on_ray.reporting import build_report
+    from conical.on_ray.reporting import report_on
     from conical.reports import write_report
 
-    chosen = name or experiment.name
-    data = build_report(workspace, chosen, protocol=experiment.evaluate.protocols[0])
-    print_report(console, data, write_report(data, workspace.experiment(chosen) / "report"))
+    data, folder = report_on(
+        workspace, name or experiment.name, experiment.name, protocol=experiment.evaluate.protocols[0]
+    )
+    print_report(console, data, write_report(data, folder))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Gather an experiment's records into one report. Nothing is computed anew but paired comparisons."""
+"""Gather records into one report: of an experiment, or of a run alone. Nothing is scored anew."""
 
 from __future__ import annotations
 
@@ -6,34 +6,30 @@ import datetime
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
-
-from conical.config import LOSS_TITLES, parse_experiment
+from conical.config import parse_experiment
 from conical.core.errors import DataError
 from conical.engine.data import DataSource
 from conical.on_ray.comparison import compare_methods
+from conical.on_ray.error_browser import build_browser
+from conical.on_ray.evaluate import runs_named
+from conical.on_ray.prompt_ablations import prompt_ablations
 from conical.on_ray.provenance import git_commit
+from conical.on_ray.report_parts import curves, hub_samples, rank_samples, sweep_part
+from conical.on_ray.reported_runs import Method, MethodPairs, ReportedRun, method_pairs, reported_runs
 from conical.on_ray.run_identity import data_source
 from conical.reports import (
     Comparison,
-    Curve,
-    Hit,
     MetricValue,
     Provenance,
-    QueryCase,
-    RankSample,
     ReportData,
     RunRow,
-    Sweep,
-    Trial,
     published_rows,
 )
 from conical.store import EvaluationRecord, RunFolder, RunRecord, SweepRecord, Workspace, list_runs, read_sweep
 
-_SPLITS = ("val", "test")
-_TRIAL_STATUS = {"finished": "completed", "stopped": "stopped", "failed": "failed", "running": "failed"}
-_HITS = 3
+_SPLIT = "test"
 
 
 def build_report(workspace: Workspace, experiment: str, *, protocol: str = "raw") -> ReportData:
@@ -42,7 +38,7 @@ def build_report(workspace: Workspace, experiment: str, *, protocol: str = "raw"
     Args:
         workspace: where the records lie.
         experiment: name of the experiment.
-        protocol: of the evaluations shown.
+        protocol: of comparisons, ranks and single queries; the tables show every protocol that was scored.
 
     Returns:
         What `conical.reports.write_report` takes.
@@ -51,70 +47,137 @@ def build_report(workspace: Workspace, experiment: str, *, protocol: str = "raw"
         DataError: nothing was scored yet.
     """
     folder = workspace.experiment(experiment)
-    sweeps = [read_sweep(path) for path in sorted(folder.glob("sweeps/*/sweep.json"), key=lambda p: p.stat().st_mtime)]
-    finished = [sweep for sweep in sweeps if sweep is not None and sweep.is_finished]
-    trial_keys = {trial.run_key for sweep in sweeps if sweep is not None for trial in sweep.trials}
+    sweeps = _sweeps(folder)
+    finished = [sweep for sweep in sweeps if sweep.is_finished]
+    trial_keys = {trial.run_key for sweep in sweeps for trial in sweep.trials}
     winner = RunFolder(folder / "runs" / finished[-1].best.run_key) if finished else None
-    runs = [run for run in list_runs(folder) if run.is_finished and run.path.name not in trial_keys]
-    runs = sorted(runs, key=lambda run: (run.read().label, run.read().seed))
-    if winner is not None:
-        runs.append(winner)
-    scored = [(run, run.read_evaluation(split, protocol)) for split in _SPLITS for run in _in_order(runs)]
-    rows = [result_row(run.read(), found, _label(run, runs, winner)) for run, found in scored if found is not None]
-    if not rows:
-        raise DataError(f"experiment {experiment!r} has no scored run in {workspace.root}: run train, then evaluate")
-    best = winner or max(runs, key=lambda run: run.read().val_value or 0.0)
-    record = best.read()
+    folders = [run for run in list_runs(folder) if run.is_finished and run.path.name not in trial_keys]
+    runs = reported_runs([*folders, *([winner] if winner else [])], winner)
+    best = next((run for run in runs if winner is not None and run.folder == winner), None)
+    return _report(
+        workspace,
+        runs,
+        best or max(runs, key=lambda run: run.record.val_value or 0.0, default=None),
+        title=experiment,
+        sweep=finished[-1] if finished else None,
+        protocol=protocol,
+    )
+
+
+def build_run_report(workspace: Workspace, experiment: str, name: str, *, protocol: str = "raw") -> ReportData:
+    """One run, or all seeds of one label, with the sweep it was a trial of.
+
+    Args:
+        workspace: where the records lie.
+        experiment: name of its experiment.
+        name: key, first letters of it, MLflow id or label.
+        protocol: as in `build_report`.
+
+    Returns:
+        What `conical.reports.write_report` takes.
+
+    Raises:
+        DataError: the name fits no run or several, or the run was not scored.
+    """
+    folder = workspace.experiment(experiment)
+    folders = runs_named(workspace, experiment, name)
+    keys = {run.path.name for run in folders}
+    sweeps = [sweep for sweep in _sweeps(folder) if keys & {trial.run_key for trial in sweep.trials}]
+    won = [run for sweep in sweeps for run in folders if sweep.is_finished and sweep.best.run_key == run.path.name]
+    runs = reported_runs(folders, won[-1] if won else None)
+    return _report(
+        workspace,
+        runs,
+        max(runs, key=lambda run: run.record.val_value or 0.0),
+        title=f"{experiment}, {runs[0].method}",
+        sweep=sweeps[-1] if sweeps else None,
+        protocol=protocol,
+    )
+
+
+def report_on(workspace: Workspace, name: str, experiment: str, *, protocol: str = "raw") -> tuple[ReportData, Path]:
+    """The report that a name asks for, and the folder it belongs in.
+
+    Args:
+        workspace: where the records lie.
+        name: an experiment; else a run's key, MLflow id or label.
+        experiment: where a run is looked for.
+        protocol: as in `build_report`.
+
+    Raises:
+        DataError: the name fits nothing, or nothing was scored yet.
+    """
+    folder = workspace.experiment(name)
+    if name == experiment or list_runs(folder):
+        return build_report(workspace, name, protocol=protocol), folder / "report"
+    data = build_run_report(workspace, experiment, name, protocol=protocol)
+    return data, runs_named(workspace, experiment, name)[0].path / "report"
+
+
+def _sweeps(folder: Path) -> list[SweepRecord]:
+    """Oldest first."""
+    found = [read_sweep(path) for path in sorted(folder.glob("sweeps/*/sweep.json"), key=lambda p: p.stat().st_mtime)]
+    return [sweep for sweep in found if sweep is not None]
+
+
+def _report(
+    workspace: Workspace,
+    runs: Sequence[ReportedRun],
+    best: ReportedRun | None,
+    *,
+    title: str,
+    sweep: SweepRecord | None,
+    protocol: str,
+) -> ReportData:
+    rows = _rows(runs)
+    if best is None or not rows:
+        raise DataError(f"{title!r} has no scored run in {workspace.root}: run train, then evaluate")
+    pairs = method_pairs(runs, split=_SPLIT, protocol=protocol)
+    source = _source(best.folder, workspace)
     return ReportData(
-        title=f"{experiment}: video-text retrieval on {record.config['dataset']['name']}",
+        title=f"{title}: video-text retrieval on {best.record.config['dataset']['name']}",
         rows=tuple(rows),
-        sweep=_sweep(finished[-1]) if finished else None,
-        curves=tuple(curve for run in runs for curve in _curves(run, _label(run, runs, winner))),
-        ranks=tuple(_rank_samples(runs, winner, protocol)),
-        cases=tuple(_cases(best, workspace, protocol)),
-        comparisons=tuple(_comparisons(runs, winner, protocol)),
+        sweep=sweep_part(sweep) if sweep else None,
+        curves=tuple(curve for run in runs for curve in curves(run)),
+        ranks=tuple(rank_samples(runs, split=_SPLIT, protocol=protocol)),
+        hubs=tuple(hub_samples(runs, split=_SPLIT, protocol=protocol)),
+        comparisons=tuple(_comparison(a, b, protocol) for a, b in pairs.compared),
+        ablations=tuple(prompt_ablations(runs, split=_SPLIT, protocol=protocol)),
+        browser=build_browser(pairs.compared, best, source, split=_SPLIT, protocol=protocol),
         published=published_rows(),
-        notes=_notes(runs, winner) + _missing_supplements(best, workspace),
+        notes=_notes(runs, sweep, pairs) + _missing_supplements(best.record, source),
         provenance=Provenance(
-            config_toml=parse_experiment(record.config, origin="the run's settings").to_toml(),
+            config_toml=parse_experiment(best.record.config, origin="the run's settings").to_toml(),
             commit=git_commit(),
-            hashes=record.data_hashes,
-            environment=record.environment,
+            hashes=best.record.data_hashes,
+            environment=best.record.environment,
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             command=shlex.join(["conical", *sys.argv[1:]]),
         ),
     )
 
 
-def _in_order(runs: Sequence[RunFolder]) -> list[RunFolder]:
-    """From the plainest method to the tuned one, as they were made."""
-    return sorted(
-        runs, key=lambda run: (run.read().config["optim"]["epochs"] > 0, (run.path / "config.toml").stat().st_mtime)
-    )
-
-
-def _method(run: RunFolder, winner: RunFolder | None) -> str:
-    """What a run is an instance of; its seeds share it."""
-    record = run.read()
-    if winner is not None and run.path == winner.path:
-        return f"tuned {LOSS_TITLES[record.config['loss']['name']]} ({record.label})"
-    return record.label
-
-
-def _label(run: RunFolder, runs: Sequence[RunFolder], winner: RunFolder | None) -> str:
-    method = _method(run, winner)
-    has_seeds = sum(_method(other, winner) == method for other in runs) > 1
-    return f"{method}, seed {run.read().seed}" if has_seeds else method
+def _rows(runs: Sequence[ReportedRun]) -> list[RunRow]:
+    """Everything that was scored: val before test, the standard protocol first."""
+    names = sorted({name for run in runs for name in run.evaluations}, key=lambda n: (not n.startswith("val"), n))
+    names.sort(key=lambda name: name.partition("/")[2] != "raw")
+    return [
+        result_row(run.record, run.evaluations[name], run.label)
+        for name in names
+        for run in runs
+        if name in run.evaluations
+    ]
 
 
 def result_row(record: RunRecord, scored: EvaluationRecord, label: str) -> RunRow:
-    """One scored split of a run as a line of a table."""
+    """One evaluation of a run as a line of a table."""
     has_looked_again = scored.split == "test" and record.test_looks > 1
+    notes = [scored.partial_note, f"test was looked at {record.test_looks} times" if has_looked_again else ""]
     return RunRow(
         label=label,
         run_id=record.tracking_id,
-        protocol=scored.protocol,
-        split=scored.split,
+        protocol=scored.name.scores,
+        split=scored.name.part,
         metrics={
             name: MetricValue(found["value"], found["low"], found["high"])
             for name, found in scored.metrics.items()
@@ -123,96 +186,13 @@ def result_row(record: RunRecord, scored: EvaluationRecord, label: str) -> RunRo
         num_queries=scored.num_queries,
         num_gallery=scored.num_gallery,
         has_ties=scored.has_ties,
-        note=f"test was looked at {record.test_looks} times" if has_looked_again else "",
+        note="; ".join(note for note in notes if note),
     )
 
 
-def _sweep(record: SweepRecord) -> Sweep:
-    return Sweep(
-        metric_name=record.metric,
-        trials=tuple(
-            Trial(
-                number=trial.number,
-                params=trial.settings,
-                value=trial.value,
-                status=_TRIAL_STATUS[trial.status],
-                epochs=trial.epochs,
-            )
-            for trial in record.trials
-        ),
-        best_number=record.best.number,
-    )
-
-
-def _curves(run: RunFolder, label: str) -> list[Curve]:
-    rows = run.read_curve()
-    found = []
-    for name in ("train/loss", "val/raw/t2v/R1"):
-        points = [(row["epoch"], row[name]) for row in rows if name in row]
-        if len(points) > 1:
-            steps, values = zip(*points, strict=True)
-            found.append(Curve(label=label, name=name, steps=steps, values=values))
-    return found
-
-
-def _rank_samples(runs: Sequence[RunFolder], winner: RunFolder | None, protocol: str) -> list[RankSample]:
-    samples = []
-    for run in _in_order(runs):
-        scored = run.read_evaluation("test", protocol)
-        if scored is not None:
-            samples.append(
-                RankSample(
-                    label=_label(run, runs, winner),
-                    split="test",
-                    protocol=protocol,
-                    direction="t2v",
-                    ranks=scored.ranks_t2v,
-                    num_gallery=scored.num_gallery,
-                )
-            )
-    return samples
-
-
-def _comparisons(runs: Sequence[RunFolder], winner: RunFolder | None, protocol: str) -> list[Comparison]:
-    """On test: each trained method against the InfoNCE baseline, and methods with supplements against CEO without."""
-    methods: dict[str, list[RunFolder]] = {}
-    for run in _in_order(runs):
-        if run.read_evaluation("test", protocol) is not None and run.read().config["optim"]["epochs"] > 0:
-            methods.setdefault(_method(run, winner), []).append(run)
-    configs = {name: group[0].read().config for name, group in methods.items()}
-    baselines = [name for name, config in configs.items() if config["loss"]["name"] == "info_nce"][:1]
-    plain = [n for n, c in configs.items() if c["loss"]["name"] == "ceo" and c["mix"]["human"] == 1.0][:1]
-    pairs = [(name, baseline) for baseline in baselines for name in methods if name != baseline]
-    pairs += [(name, base) for base in plain for name in methods if name not in (base, *baselines)]
-    return [compare_methods(methods[a], methods[b], split="test", protocol=protocol, labels=(a, b)) for a, b in pairs]
-
-
-def _cases(run: RunFolder, workspace: Workspace, protocol: str) -> list[QueryCase]:
-    """Three test queries of the best run: found at once, found late, and the worst."""
-    scored = run.read_evaluation("test", protocol)
-    if scored is None:
-        return []
-    ranks = scored.ranks_t2v
-    late = np.flatnonzero((ranks > 1) & (ranks <= 10))
-    chosen = [int(np.argmin(ranks)), int(late[0]) if len(late) else int(np.argsort(ranks)[len(ranks) // 2])]
-    chosen.append(int(np.argmax(ranks)))
-    source = _source(run, workspace)
-    captions = {record.video_id: record.captions for record in source.records("test")}
-    supplements = source.supplements()
-    store = source.frame_store
-
-    def hit(query: int, column: int) -> Hit:
-        video_id = scored.video_ids[column]
-        return Hit(
-            video_id=video_id,
-            score=float(scored.similarity[query, column]),
-            is_correct=bool(scored.text_video[query] == column),
-            captions=captions[video_id],
-            supplements=tuple(text for texts in supplements.get(video_id, {}).values() for text in texts),
-            filmstrip=store.read(video_id).frames,
-        )
-
-    return [_case(scored, query, hit, store) for query in chosen]
+def _comparison(a: Method, b: Method, protocol: str) -> Comparison:
+    folders_a, folders_b = [run.folder for run in a], [run.folder for run in b]
+    return compare_methods(folders_a, folders_b, split=_SPLIT, protocol=protocol, labels=(a[0].method, b[0].method))
 
 
 def _source(run: RunFolder, workspace: Workspace) -> DataSource:
@@ -224,36 +204,31 @@ def _source(run: RunFolder, workspace: Workspace) -> DataSource:
         return data_source(experiment, workspace, has_supplements=False)
 
 
-def _missing_supplements(run: RunFolder, workspace: Workspace) -> tuple[str, ...]:
-    """Says so when the queries below are shown without their supplements."""
-    wants = run.read().config["mix"]["human"] < 1
-    if wants and not _source(run, workspace).supplement_keys:
-        return (
-            f"The supplements that {run.read().label} was trained on are not in the ledger, or are other ones now.",
-        )
+def _missing_supplements(record: RunRecord, source: DataSource) -> tuple[str, ...]:
+    """Says so when the queries are shown without their supplements."""
+    if record.config["mix"]["human"] < 1 and not source.supplement_keys:
+        return (f"The supplements that {record.label} was trained on are not in the ledger, or are other ones now.",)
     return ()
 
 
-def _case(scored: EvaluationRecord, query: int, hit, store) -> QueryCase:
-    order = np.argsort(-scored.similarity[query], kind="stable")[:_HITS]
-    target = scored.video_ids[int(scored.text_video[query])]
-    return QueryCase(
-        query=scored.texts[query],
-        query_video_id=target,
-        rank=float(scored.ranks_t2v[query]),
-        hits=tuple(hit(query, int(column)) for column in order),
-        target_filmstrip=store.read(target).frames,
+def _notes(runs: Sequence[ReportedRun], sweep: SweepRecord | None, pairs: MethodPairs) -> tuple[str, ...]:
+    looked = [f"{run.label} ({run.record.test_looks})" for run in runs if run.record.test_looks > 1]
+    looks = (
+        f"test was looked at more than once for: {', '.join(looked)}"
+        if looked
+        else "test was scored once for each run shown"
     )
-
-
-def _notes(runs: Sequence[RunFolder], winner: RunFolder | None) -> tuple[str, ...]:
-    notes = ["Runs and the sweep were selected on val; test was scored once for each run shown."]
-    looked = [run.read() for run in runs if run.read().test_looks > 1]
-    if looked:
-        names = ", ".join(f"{record.label} ({record.test_looks})" for record in looked)
-        notes[0] = f"Runs and the sweep were selected on val; test was looked at more than once for: {names}."
+    notes = [f"Runs and the sweep were selected on val; {looks}."]
+    best_key = sweep.best.run_key if sweep and sweep.is_finished else None
+    winner = next((run for run in runs if run.folder.path.name == best_key), None)
     if winner is not None:
         notes.append(
-            f"The tuned run is {winner.read().label} of the sweep: the best on val, scored on test afterwards."
+            f"The tuned run is {winner.record.label} of the sweep: the best on val, scored on test afterwards."
+        )
+    if pairs.left_out:
+        left_out = "; ".join(f"{a} against {b}" for a, b in pairs.left_out)
+        notes.append(
+            f"Not compared, as they share no seed or were not scored alike: {left_out}. Score them again with conical "
+            "evaluate --repeat."
         )
     return tuple(notes)

@@ -6,6 +6,18 @@ for rows in group_rows(report.rows):
 paths = write_report(report, folder)
 """
 
+from conical.reports.ablations import Ablation, AblationLine, ablation_grid
+from conical.reports.browser import (
+    BrowserView,
+    Clip,
+    ErrorBrowser,
+    Hit,
+    Outcome,
+    QueryCase,
+    across_ranks,
+    most_changed,
+)
+from conical.reports.contents import Provenance, ReportData
 from conical.reports.grids import (
     Grid,
     comparisons_grid,
@@ -20,23 +32,28 @@ from conical.reports.records import (
     Comparison,
     Curve,
     MetricValue,
-    Provenance,
-    ReportData,
     RunRow,
     Sweep,
     Trial,
 )
-from conical.reports.samples import Hit, QueryCase, RankSample
+from conical.reports.samples import HubSample, RankSample
 from conical.reports.summary import comparison_sentence, summary_sentences
 from conical.reports.tables import csv_table, latex_table, markdown_table, results_csv, rich_table
 from conical.reports.writer import ReportPaths, write_report
 
 __all__ = [
+    "Ablation",
+    "AblationLine",
+    "BrowserView",
+    "Clip",
     "Comparison",
     "Curve",
+    "ErrorBrowser",
     "Grid",
     "Hit",
+    "HubSample",
     "MetricValue",
+    "Outcome",
     "Provenance",
     "PublishedRow",
     "QueryCase",
@@ -46,6 +63,8 @@ __all__ = [
     "RunRow",
     "Sweep",
     "Trial",
+    "ablation_grid",
+    "across_ranks",
     "comparison_sentence",
     "comparisons_grid",
     "csv_table",
@@ -53,6 +72,7 @@ __all__ = [
     "group_rows",
     "latex_table",
     "markdown_table",
+    "most_changed",
     "published_grid",
     "published_rows",
     "results_csv",

@@ -1,37 +1,35 @@
-"""Figures of runs: results with intervals, learning curves, ranks."""
+"""Figures of runs: results with intervals, learning curves."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from conical.reports.contents import ReportData
 from conical.reports.grids import group_rows
-from conical.reports.plotting import LINE_STYLES, PALETTE, Drawing, blank, headline, render, short
-from conical.reports.records import Curve, MetricValue, ReportData, RunRow
-from conical.reports.samples import RankSample
+from conical.reports.plotting import LINE_STYLES, PALETTE, Drawing, blank, headline, legend_below, render, short
+from conical.reports.rank_figures import hub_drawings, rank_drawings
+from conical.reports.records import Curve, MetricValue, RunRow
 from conical.reports.sweep_figures import sweep_drawings
 
 _OBJECTIVE = "R1"
 
 
 def report_drawings(data: ReportData) -> dict[str, tuple[Drawing, ...]]:
-    """Every figure the data allow, by section of the page: results, sweep, curves, ranks."""
+    """Every figure the data allow, by section of the page: results, sweep, curves, ranks, hubs."""
     # a run keeps its colour through all figures
-    labels = dict.fromkeys(
-        [*(row.label for row in data.rows), *(c.label for c in data.curves), *(ranks.label for ranks in data.ranks)]
-    )
+    labels = dict.fromkeys(part.label for part in (*data.rows, *data.curves, *data.ranks, *data.hubs))
     colours = {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(labels)}
     return {
         # one run alone has nothing to be compared with
         "results": tuple(_recall_drawing(group, colours) for group in group_rows(data.rows) if len(group) > 1),
         "sweep": sweep_drawings(data.sweep) if data.sweep else (),
         "curves": (_curves_drawing(data.curves, colours),) if data.curves else (),
-        "ranks": tuple(_ranks_drawing(group, colours) for group in _group_ranks(data.ranks)),
+        "ranks": rank_drawings(data.ranks, colours),
+        "hubs": hub_drawings(data.hubs, colours),
     }
 
 
@@ -106,71 +104,5 @@ def _learning_curves(curves: Sequence[Curve], names: Sequence[str], colours: Map
     for panel in list(figure.axes)[len(names) :]:
         panel.remove()
     headline(figure, "Learning curves")
-    _legend_below(figure)
+    legend_below(figure)
     return figure
-
-
-def _legend_below(figure: Figure) -> None:
-    """One entry a run, though every panel draws it."""
-    entries = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
-    handles = {text: handle for panel in entries for handle, text in panel}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
-
-
-def _group_ranks(samples: Sequence[RankSample]) -> list[list[RankSample]]:
-    groups: dict[tuple[str, str, int], list[RankSample]] = {}
-    for sample in samples:
-        groups.setdefault((sample.split, sample.protocol, sample.num_gallery), []).append(sample)
-    return list(groups.values())
-
-
-def _ranks_drawing(samples: Sequence[RankSample], colours: Mapping[str, str]) -> Drawing:
-    first = samples[0]
-    where = f"{first.split}, protocol {first.protocol}"
-    medians = "; ".join(f"{sample.label} {sample.direction} {np.median(sample.ranks):g}" for sample in samples)
-    return render(
-        name=f"ranks_{first.split}_{first.protocol}_g{first.num_gallery}",
-        title=f"Ranks of the correct item on {where}",
-        told=f"Queries in each doubling range of ranks, gallery of {first.num_gallery}. Median ranks: {medians}.",
-        draw=lambda: _rank_histogram(samples, colours),
-    )
-
-
-def _rank_histogram(samples: Sequence[RankSample], colours: Mapping[str, str]) -> Figure:
-    directions = list(dict.fromkeys(sample.direction for sample in samples))
-    edges = [2**power for power in range(_first_power_above(samples[0].num_gallery) + 1)]
-    last = samples[0].num_gallery
-    ticks = [_range_label(low, min(high - 1, last)) for low, high in pairwise(edges)]
-    labels = list(dict.fromkeys(sample.label for sample in samples))
-    figure = blank(8.8, 3.0 * len(directions) + 0.26 * math.ceil(len(labels) / 2))
-    panels = figure.subplots(len(directions), 1, squeeze=False)[:, 0]
-    for panel, direction in zip(panels, directions, strict=True):
-        chosen = [sample for sample in samples if sample.direction == direction]
-        width = 0.84 / len(chosen)
-        for place, sample in enumerate(chosen):
-            shares = 100 * np.histogram(sample.ranks, bins=edges)[0] / len(sample.ranks)
-            offset = (place - (len(chosen) - 1) / 2) * width
-            panel.bar(
-                np.arange(len(shares)) + offset, shares, width, color=colours[sample.label], label=short(sample.label)
-            )
-        panel.set_xticks(range(len(ticks)), ticks)
-        panel.grid(visible=False, axis="x")
-        panel.set_title(f"{direction}, n = {len(chosen[0].ranks)} queries, gallery of {chosen[0].num_gallery}")
-        panel.set_ylabel("queries (%)")
-    headline(figure, f"Ranks on {samples[0].split}, protocol {samples[0].protocol}")
-    panels[-1].set_xlabel("rank of the correct item (each range twice the one before)")
-    _legend_below(figure)
-    return figure
-
-
-def _first_power_above(number: int) -> int:
-    """The smallest p with 2**p > number: the doubling ranges 1, 2-3, 4-7, ... below it hold 1..number.
-
-    >>> _first_power_above(200)
-    8
-    """
-    return number.bit_length()
-
-
-def _range_label(low: int, high: int) -> str:
-    return str(low) if low == high else f"{low}–{high}"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from conical.core.errors import ProtocolError
 from conical.core.options import require
 from conical.reports.published import PublishedRow
-from conical.reports.records import Comparison, MetricValue, RunRow, Sweep
-from conical.reports.samples import DIRECTIONS
+from conical.reports.records import Comparison, MetricValue, RunRow, Sweep, Trial
+from conical.reports.samples import DIRECTIONS, HubSample
 
 SHOWN_METRICS = ("R1", "R5", "R10", "MeanR")
 HEADINGS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "MedR": "MedR", "MeanR": "MeanR"}
@@ -155,6 +155,31 @@ def format_difference(comparison: Comparison) -> str:
     return f"{comparison.difference:+.1f} [{comparison.low:+.1f}, {comparison.high:+.1f}]"
 
 
+def hubs_grid(samples: Sequence[HubSample]) -> Grid:
+    """How unevenly the gallery is retrieved, one run and direction a line."""
+    first = samples[0]
+    body = tuple(
+        (
+            sample.label,
+            sample.direction,
+            f"{sample.skewness:+.2f}",
+            f"{sample.counts.max():.0f} of {sample.num_queries}",
+            f"{100 * sample.never:.1f} %",
+        )
+        for sample in samples
+    )
+    return Grid(
+        title=f"Hubness on {first.split}, protocol {first.protocol}: the first {first.k} hits",
+        header=("Method", "Direction", "Skewness", "Most retrieved item", "Items never retrieved"),
+        body=body,
+        notes=(
+            f"Skewness of the number of queries that have an item among their first {first.k} hits: near 0 without "
+            "hubs, far above it with a few items that turn up everywhere.",
+        ),
+        num_keys=2,
+    )
+
+
 def sweep_grid(sweep: Sweep) -> Grid:
     """The trials of a sweep, best first, those without a value last."""
     names = sorted({name for trial in sweep.trials for name in trial.params})
@@ -164,14 +189,20 @@ def sweep_grid(sweep: Sweep) -> Grid:
             str(trial.number),
             trial.status,
             str(trial.epochs),
-            _ABSENT if trial.value is None else f"{trial.value:.1f}",
+            _ABSENT if trial.value is None else f"{trial.value:.1f}" + _likeness(sweep, trial),
             *(format_parameter(trial.params.get(name)) for name in names),
         )
         for trial in trials
     )
     best = frozenset((line, 3) for line, trial in enumerate(trials) if trial.number == sweep.best_number)
     header = ("Trial", "Status", "Epochs", sweep.metric_name, *names)
-    return Grid(title=f"Trials, by {sweep.metric_name}", header=header, body=body, best=best, num_keys=3)
+    how = f": {sweep.indistinguishable_test}" if sweep.indistinguishable_test else ""
+    notes = (f"≈ not significantly different from the chosen trial{how}.",) if sweep.indistinguishable else ()
+    return Grid(title=f"Trials, by {sweep.metric_name}", header=header, body=body, best=best, notes=notes, num_keys=3)
+
+
+def _likeness(sweep: Sweep, trial: Trial) -> str:
+    return " ≈" if trial.number in (sweep.indistinguishable or ()) else ""
 
 
 def format_parameter(value: float | None) -> str:
@@ -182,22 +213,26 @@ def format_parameter(value: float | None) -> str:
 
 
 def published_grid(rows: Sequence[PublishedRow]) -> Grid:
-    """Other people's figures, one method, backbone and direction a line."""
-    header = ("Method", "Backbone", "Dataset", "Direction", "Extra data", *(HEADINGS[name] for name in SHOWN_METRICS))
+    """Other people's figures, one dataset, backbone and method a line, both directions side by side."""
+    lines: dict[tuple[str, str, str], dict[str, float]] = {}
+    for row in rows:
+        where = f"{row.dataset} {row.split}, {row.backbone}"
+        found = lines.setdefault((where, row.method, "yes" if row.has_extra_data else "no"), {})
+        found |= {f"{row.direction} {HEADINGS[name]}": value for name, value in row.metrics.items()}
+    shown = [f"{direction} {HEADINGS[name]}" for direction in DIRECTIONS for name in SHOWN_METRICS]
     body = tuple(
-        (
-            row.method,
-            row.backbone,
-            f"{row.dataset} {row.split}",
-            row.direction,
-            "yes" if row.has_extra_data else "no",
-            *(f"{row.metrics[name]:.1f}" if name in row.metrics else _ABSENT for name in SHOWN_METRICS),
-        )
-        for row in rows
+        (*keys, *(f"{found[heading]:.1f}" if heading in found else _ABSENT for heading in shown))
+        for keys, found in sorted(lines.items(), key=lambda line: _place(line[0][0], lines))
     )
+    header = ("Dataset, backbone", "Method", "Extra data", *shown)
     notes = ("Not comparable with the tables of this report: other data, and the protocol is unknown.",)
     title = "Published, not reproduced; protocol unknown"
-    return Grid(title=title, header=header, body=body, notes=notes, num_keys=5)
+    return Grid(title=title, header=header, body=body, notes=notes, num_keys=3)
+
+
+def _place(where: str, keys: Iterable[tuple[str, str, str]]) -> int:
+    """Of a group of lines, by first appearance: a group must be in one piece to share its first cell."""
+    return list(dict.fromkeys(key[0] for key in keys)).index(where)
 
 
 def _comparable(row: RunRow) -> tuple[object, ...]:
@@ -225,4 +260,11 @@ def _row_notes(rows: Sequence[RunRow]) -> tuple[str, ...]:
         notes.append("Each query is joined with text written from its own target video: uses the target video.")
     if any(row.has_ties for row in rows):
         notes.append("† Some scores are tied: the ranks depend on the tie rule (ties share their mean rank here).")
-    return (*notes, *(f"{row.label}: {row.note}" for row in rows if row.note))
+    # what is true of several runs is said once
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        for note in filter(None, row.note.split("; ")):
+            labels.setdefault(note, []).append(row.label)
+    for note, named in labels.items():
+        notes.append(f"{'All runs' if len(named) == len(rows) > 1 else '; '.join(named)}: {note}")
+    return tuple(notes)

@@ -1,18 +1,35 @@
-"""The report as one HTML file that needs no other: styles, figures and frames are inside."""
+"""The report as one HTML file that needs no other: styles, figures, frames and its one script are inside."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
+from importlib import resources
+from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from conical.reports.filmstrips import data_uri, frame_uris
-from conical.reports.grids import Grid, comparisons_grid, group_rows, published_grid, results_grid, sweep_grid
+from conical.reports.ablations import ablation_grid
+from conical.reports.browser import BrowserView, ErrorBrowser, QueryCase
+from conical.reports.contents import ReportData
+from conical.reports.filmstrips import data_uri, strip_of
+from conical.reports.grids import (
+    Grid,
+    comparisons_grid,
+    group_rows,
+    hubs_grid,
+    published_grid,
+    results_grid,
+    sweep_grid,
+)
 from conical.reports.plotting import Drawing
-from conical.reports.records import ReportData
-from conical.reports.samples import QueryCase
 from conical.reports.summary import summary_sentences
+
+_SHOWN_TEXTS = 3
+_DIRECTION_TITLES = {"t2v": "Text to video", "v2t": "Video to text"}
 
 
 def render_page(data: ReportData, drawings: Mapping[str, Sequence[Drawing]]) -> str:
@@ -23,7 +40,8 @@ def render_page(data: ReportData, drawings: Mapping[str, Sequence[Drawing]]) -> 
         drawings: its figures, from `report_drawings(data)`.
 
     Returns:
-        HTML 5 without scripts and without a request to anywhere; every text of `data` is escaped.
+        HTML 5 without a request to anywhere; every text of `data` is escaped. Its one script sorts and filters the
+        error browser; without it the page shows all the same. The policy in the head lets no other script run.
 
     Raises:
         ProtocolError: rows that share a table cannot be compared.
@@ -35,15 +53,20 @@ def render_page(data: ReportData, drawings: Mapping[str, Sequence[Drawing]]) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    script = resources.files("conical.reports").joinpath("templates", "browser.js").read_text(encoding="utf-8")
     return environment.get_template("report.html").render(
         data=data,
         summary=summary_sentences(data),
         results=[_table(results_grid(group)) for group in group_rows(data.rows)],
         comparisons=_table(comparisons_grid(data.comparisons)) if data.comparisons else None,
+        ablations=[_table(ablation_grid(ablation)) for ablation in data.ablations],
         published=_table(published_grid(data.published)) if data.published else None,
         trials=_table(sweep_grid(data.sweep)) if data.sweep else None,
+        hubs=_table(hubs_grid(data.hubs)) if data.hubs else None,
         figures={section: [_figure(drawing) for drawing in found] for section, found in drawings.items()},
-        cases=[_case(case) for case in data.cases],
+        browser=_browser(data.browser) if data.browser and data.browser.views else None,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         runs=list(dict.fromkeys((row.label, row.run_id) for row in data.rows)),
     )
 
@@ -60,12 +83,43 @@ def _figure(drawing: Drawing) -> dict[str, str]:
     return {"title": drawing.title, "told": drawing.told, "uri": data_uri(drawing.svg, "image/svg+xml")}
 
 
-def _case(case: QueryCase) -> dict[str, Any]:
-    is_found = any(hit.is_correct for hit in case.hits)
-    shows_target = case.target_filmstrip is not None and not is_found
+def _browser(browser: ErrorBrowser) -> dict[str, Any]:
+    """Clips by number: each picture stands once in the style sheet, however many hits show it."""
+    numbers = {video_id: number for number, video_id in enumerate(browser.clips)}
+    clips = [
+        {
+            "clip": clip,
+            "number": numbers[clip.video_id],
+            "strip": strip_of(clip.filmstrip),
+            "aspect": f"{clip.filmstrip.shape[2]} / {clip.filmstrip.shape[1]}",
+            "captions": clip.captions[:_SHOWN_TEXTS],
+            "num_more": max(0, len(clip.captions) - _SHOWN_TEXTS),
+        }
+        for clip in browser.clips.values()
+    ]
+    pairs = [
+        {"label": label, "against": against, "views": [_view(view, clips, numbers) for view in views]}
+        for (label, against), views in groupby(browser.views, key=lambda view: (view.label, view.against))
+    ]
+    return {"clips": clips, "pairs": pairs, "has_pairs": any(pair["against"] for pair in pairs)}
+
+
+def _view(view: BrowserView, clips: Sequence[dict[str, Any]], numbers: Mapping[str, int]) -> dict[str, Any]:
+    cases = [{"case": case, **_outcomes(case, clips, numbers), **_told(case)} for case in view.cases]
+    return {"view": view, "title": _DIRECTION_TITLES[view.direction], "cases": cases}
+
+
+def _outcomes(case: QueryCase, clips: Sequence[dict[str, Any]], numbers: Mapping[str, int]) -> dict[str, Any]:
+    found = [outcome for outcome in (case.against, case.outcome) if outcome is not None]
     return {
-        "case": case,
-        "hits": [(hit, frame_uris(hit.filmstrip)) for hit in case.hits],
-        "target": frame_uris(case.target_filmstrip) if case.target_filmstrip is not None and shows_target else (),
-        "is_found": is_found,
+        "clip": clips[numbers[case.video_id]],
+        "outcomes": [(outcome, [(hit, clips[numbers[hit.video_id]]) for hit in outcome.hits]) for outcome in found],
     }
+
+
+def _told(case: QueryCase) -> dict[str, str]:
+    """The ranks in a few words, and a word for the script to filter by."""
+    if case.against is None:
+        return {"ranks": f"rank {case.outcome.rank:g}", "kind": "alone"}
+    kind = "lost" if case.doublings > 0 else "gained"
+    return {"ranks": f"{kind}: rank {case.against.rank:g} → {case.outcome.rank:g}", "kind": kind}

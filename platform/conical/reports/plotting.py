@@ -84,6 +84,13 @@ def headline(figure: Figure, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=11, weight="bold")
 
 
+def legend_below(figure: Figure) -> None:
+    """One entry a run, though every panel draws it."""
+    entries = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
+    handles = {text: handle for panel in entries for handle, text in panel}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+
+
 def short(label: str, *, limit: int = 34) -> str:
     """The label, cut with an ellipsis where it would crowd out the plot."""
     return label if len(label) <= limit else label[: limit - 1].rstrip() + "…"

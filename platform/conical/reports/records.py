@@ -1,15 +1,4 @@
-"""What a report is made of: plain results, no model, store or tracking client.
-
-ReportData
-├── rows         RunRow: one method on one split under one protocol, its metrics as MetricValue
-├── sweep        Sweep of Trial: what was searched and what each point scored
-├── curves       Curve: one metric over the steps of one run
-├── ranks        RankSample: the rank of every query of one run
-├── cases        QueryCase of Hit: a query and what came back, with filmstrips
-├── comparisons  Comparison: two runs on the same queries
-├── published    PublishedRow: other people's figures, kept in a table of their own
-└── provenance   Provenance: what is needed to run it again
-"""
+"""Results that tables and figures are made of: runs, trials, curves, paired comparisons."""
 
 from __future__ import annotations
 
@@ -18,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from conical.core.options import require, require_choice
-from conical.reports.published import PublishedRow
-from conical.reports.samples import DIRECTIONS, QueryCase, RankSample
+from conical.reports.samples import DIRECTIONS
 
 METRICS = ("R1", "R5", "R10", "MedR", "MeanR")
 TRIAL_STATUSES = ("completed", "stopped", "failed")
@@ -63,8 +51,8 @@ class RunRow:
     Args:
         label: what a reader calls the run (`CEO with supplements`).
         run_id: where the run is tracked.
-        protocol: `raw`, `captioned-gallery` or `paired-supplement`, with `+family` when scores were changed.
-        split: `train`, `val` or `test`.
+        protocol: `raw`, `captioned-gallery` or `paired-supplement`, with `.family` when scores were changed.
+        split: `train`, `val` or `test`, with `-subset` when some of the queries were scored.
         metrics: keyed by direction and metric, `t2v/R1` to `v2t/MeanR`.
         num_queries: text queries that were ranked.
         num_gallery: videos they were ranked against.
@@ -96,7 +84,7 @@ class RunRow:
     @property
     def uses_target(self) -> bool:
         """Whether the queries were written with the answer at hand."""
-        return self.protocol.split("+")[0] == "paired-supplement"
+        return self.protocol.split(".")[0] == "paired-supplement"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +118,16 @@ class Sweep:
         metric_name: full name of the objective (`val/raw/t2v/R1`); higher is better.
         trials: in order of their numbers.
         best_number: number of the chosen trial; None when no trial reported a value.
+        indistinguishable: numbers of the trials that do not differ significantly from the chosen one, itself not among
+            them; None where that was not tested.
+        indistinguishable_test: how it was tested, in words.
     """
 
     metric_name: str
     trials: tuple[Trial, ...]
     best_number: int | None
+    indistinguishable: tuple[int, ...] | None = None
+    indistinguishable_test: str = ""
 
     def __post_init__(self) -> None:
         scored = [trial.number for trial in self.trials if trial.value is not None]
@@ -224,53 +217,3 @@ class Comparison:
     def winner(self) -> str | None:
         """Label of the run that is better, None without a significant difference."""
         return {"a is better": self.label_a, "b is better": self.label_b}.get(self.verdict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """What is needed to make the numbers again.
-
-    Args:
-        config_toml: the complete configuration.
-        commit: commit of the code, with a mark when the tree was dirty.
-        hashes: name to content hash of data, frames, captions, models.
-        environment: name to version or device.
-        date: when the report was made, ISO 8601.
-        command: what was typed.
-    """
-
-    config_toml: str
-    commit: str
-    hashes: Mapping[str, str]
-    environment: Mapping[str, str]
-    date: str
-    command: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportData:
-    """All of one report; parts that are empty are left out of it.
-
-    Args:
-        title: heading of the page.
-        rows: results, in the order they are to be read.
-        provenance: where the numbers come from.
-        sweep: the search, if one was made.
-        curves: learning curves.
-        ranks: ranks of queries.
-        cases: queries with what they retrieved.
-        comparisons: paired comparisons.
-        published: figures of others, never put in the tables of `rows`.
-        notes: sentences for the reader.
-    """
-
-    title: str
-    rows: tuple[RunRow, ...]
-    provenance: Provenance
-    sweep: Sweep | None = None
-    curves: tuple[Curve, ...] = ()
-    ranks: tuple[RankSample, ...] = ()
-    cases: tuple[QueryCase, ...] = ()
-    comparisons: tuple[Comparison, ...] = ()
-    published: tuple[PublishedRow, ...] | None = None
-    notes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Results a query: ranks, and what single queries retrieved."""
+"""Values a query or a gallery item: ranks, and how often an item is retrieved."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conical.core.options import require, require_choice
+from conical.metrics import skewness
 
 DIRECTIONS = ("t2v", "v2t")
 
@@ -43,62 +44,45 @@ class RankSample:
         return f"RankSample({self.label!r}, {self.split}/{self.protocol}/{self.direction}, ranks={self.ranks.shape})"
 
 
-def _require_filmstrip(name: str, frames: NDArray[np.uint8]) -> None:
-    require(
-        frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3 and frames.size > 0,
-        f"{name} must be uint8 (num_frames, height, width, 3), got {frames.dtype} {frames.shape}",
-    )
-
-
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Hit:
-    """One retrieved video.
+class HubSample:
+    """How often each gallery item of one run is among the first hits.
 
     Args:
-        video_id: which video.
-        score: its similarity to the query.
-        is_correct: it is the query's own video.
-        captions: its human captions.
-        supplements: what the captioner wrote about it.
-        filmstrip: uint8, (num_frames, height, width, 3), RGB, in time order.
+        label: the run.
+        split: which queries.
+        protocol: as in `RunRow`.
+        direction: `t2v` (items are videos) or `v2t` (items are captions).
+        counts: (num_items,), from `conical.metrics.k_occurrence`.
+        k: how many first hits were counted.
+        num_queries: that were searched.
     """
 
-    video_id: str
-    score: float
-    is_correct: bool
-    captions: tuple[str, ...]
-    supplements: tuple[str, ...]
-    filmstrip: NDArray[np.uint8]
+    label: str
+    split: str
+    protocol: str
+    direction: str
+    counts: NDArray[np.floating]
+    k: int
+    num_queries: int
 
     def __post_init__(self) -> None:
-        _require_filmstrip(f"filmstrip of {self.video_id}", self.filmstrip)
+        require_choice("direction", self.direction, DIRECTIONS)
+        require(
+            self.counts.ndim == 1 and bool(np.all((self.counts >= 0) & (self.counts <= self.num_queries + 1e-9))),
+            f"counts of {self.label!r} must be a vector within 0..{self.num_queries}",
+        )
+
+    @property
+    def skewness(self) -> float:
+        """Above 0 where a few items are hubs."""
+        return skewness(self.counts)
+
+    @property
+    def never(self) -> float:
+        """Share of items, 0 to 1, that no query has among its first hits."""
+        # tied items share places, so a count can be a tiny fraction
+        return float(np.mean(self.counts < 0.5))
 
     def __repr__(self) -> str:
-        return f"Hit({self.video_id!r}, score={self.score:.4g}, correct={self.is_correct}, {self.filmstrip.shape})"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class QueryCase:
-    """A text query and its first hits.
-
-    Args:
-        query: the text as it was searched.
-        query_video_id: the video it describes.
-        rank: 1-based rank of that video.
-        hits: best first.
-        target_filmstrip: uint8, (num_frames, height, width, 3), of the query's own video; None shows it only as a hit.
-    """
-
-    query: str
-    query_video_id: str
-    rank: float
-    hits: tuple[Hit, ...]
-    target_filmstrip: NDArray[np.uint8] | None = None
-
-    def __post_init__(self) -> None:
-        require(self.rank >= 1, f"rank must be >= 1, got {self.rank}")
-        if self.target_filmstrip is not None:
-            _require_filmstrip(f"target_filmstrip of {self.query_video_id}", self.target_filmstrip)
-
-    def __repr__(self) -> str:
-        return f"QueryCase({self.query!r}, rank={self.rank:g}, hits={list(self.hits)!r})"
+        return f"HubSample({self.label!r}, {self.split}/{self.protocol}/{self.direction}, counts={self.counts.shape})"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from conical.reports.contents import ReportData
 from conical.reports.grids import format_difference, format_metric
-from conical.reports.records import Comparison, ReportData, RunRow
+from conical.reports.records import Comparison, RunRow, Sweep
 
 _OBJECTIVE = "t2v/R1"
 
@@ -19,7 +20,21 @@ def summary_sentences(data: ReportData) -> tuple[str, ...]:
     Returns:
         The best run by val with its test result, then one sentence a comparison.
     """
-    return (*_best_run(data.rows), *(comparison_sentence(comparison) for comparison in data.comparisons))
+    compared = (comparison_sentence(comparison) for comparison in data.comparisons)
+    return (*_best_run(data.rows), *(sweep_sentences(data.sweep) if data.sweep else ()), *compared)
+
+
+def sweep_sentences(sweep: Sweep) -> tuple[str, ...]:
+    """How sure the choice of the best trial is; nothing where that was not tested."""
+    best, others = sweep.best, sweep.indistinguishable
+    if best is None or others is None:
+        return ()
+    # a trial without a value lost by failing, not in a test
+    num_others = len(sweep.scored) - 1
+    how = f" ({sweep.indistinguishable_test})" if sweep.indistinguishable_test else ""
+    if not others:
+        return (f"Trial {best.number} is significantly better than the other {num_others} scored trials{how}.",)
+    return (f"{len(others)} of the other {num_others} trials are indistinguishable from trial {best.number}{how}.",)
 
 
 def comparison_sentence(comparison: Comparison) -> str:

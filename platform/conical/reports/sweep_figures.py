@@ -1,27 +1,22 @@
-"""Figures of a sweep: temperatures, prompt mix, parallel coordinates."""
+"""Figures of a sweep: marginals of each parameter, prompt mix, parallel coordinates."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from conical.reports.grids import format_parameter
 from conical.reports.plotting import PALETTE, Drawing, blank, headline, render
 from conical.reports.records import Sweep, Trial
+from conical.reports.sweep_marginals import MIN_WIDTH, TAUS, counts, is_log, last_part, marginals
 
-_TAUS = ("tau_tv", "tau_ta", "tau_va")
 _MIX_PREFIX = "mix."
 _MAX_BARS = 30
-_MIN_WIDTH = 8.2  # inches; room for the headline
 # a bar's colour and hatching name its source in every report; others take what is left
 _MIX_LOOK = {"human": (PALETTE[0], ""), "A": (PALETTE[4], "//"), "B": (PALETTE[2], "\\\\"), "C": (PALETTE[3], "..")}
 
@@ -34,123 +29,66 @@ def sweep_drawings(sweep: Sweep) -> tuple[Drawing, ...]:
             prompt mix start with `mix.`.
 
     Returns:
-        Temperatures when one was searched, prompt mix when one was searched, parallel coordinates from two parameters.
+        Temperatures when one was searched; prompt mix and its marginals when one was searched; marginals of other
+        parameters; parallel coordinates from two parameters.
     """
     if not sweep.scored:
         return ()
     names = sorted({name for trial in sweep.scored for name in trial.params})
-    taus = [name for last in _TAUS for name in names if name.rpartition(".")[2] == last]
+    taus = [name for last in TAUS for name in names if name.rpartition(".")[2] == last]
     shares = _mix_order([name for name in names if name.startswith(_MIX_PREFIX)])
-    counts = _counts(sweep)
+    others = [name for name in names if name not in (*taus, *shares)]
+    counted = counts(sweep)
     best = sweep.scored[0] if sweep.best is None else sweep.best
     drawings = []
     if taus:
-        drawings.append(
-            render(
-                name="temperatures",
-                title="Temperatures",
-                told=f"{sweep.metric_name} against each temperature, {counts}. Best: trial {best.number} with "
-                + ", ".join(f"{_short(name)} {best.params[name]:.3g}" for name in taus if name in best.params),
-                draw=lambda: _temperatures(sweep, taus),
-            )
-        )
+        drawings.append(marginals(sweep, taus, name="temperatures", title="Temperatures", each="each temperature"))
     if shares:
         drawings.append(
             render(
                 name="prompt_mix",
                 title="Prompt mix",
-                told=f"Share of each text source in each trial, sorted by {sweep.metric_name}, {counts}. Best: trial "
-                f"{best.number} with " + ", ".join(f"{_short(n)} {best.params.get(n, 0.0):.0%}" for n in shares),
+                told=f"Share of each text source in each trial, sorted by {sweep.metric_name}, {counted}. Best: trial "
+                f"{best.number} with " + ", ".join(f"{last_part(n)} {best.params.get(n, 0.0):.0%}" for n in shares),
                 draw=lambda: _prompt_mix(sweep, shares),
             )
         )
-    complete = [trial for trial in sweep.scored if all(name in trial.params for name in (*taus, *shares))]
-    if len(taus) + len(shares) >= 2 and len(complete) >= 2:
+        title = "Shares of the prompt mix, one by one"
+        drawings.append(
+            marginals(sweep, shares, name="mix_marginals", title=title, each="the share of each text source")
+        )
+    if others:
+        title = "Other parameters"
+        drawings.append(marginals(sweep, others, name="other_parameters", title=title, each="each other parameter"))
+    axes = [*taus, *shares, *others]
+    complete = [trial for trial in sweep.scored if all(name in trial.params for name in axes)]
+    if len(axes) >= 2 and len(complete) >= 2:
         drawings.append(
             render(
                 name="parallel_coordinates",
                 title="All parameters at once",
-                told=f"One line a trial through its parameters to {sweep.metric_name}, {counts}.",
-                draw=lambda: _parallel_coordinates(sweep, complete, [*taus, *shares]),
+                told=f"One line a trial through its parameters to {sweep.metric_name}, {counted}.",
+                draw=lambda: _parallel_coordinates(sweep, complete, axes),
             )
         )
     return tuple(drawings)
 
 
-def _counts(sweep: Sweep) -> str:
-    num_stopped = sum(trial.status == "stopped" for trial in sweep.scored)
-    num_absent = len(sweep.trials) - len(sweep.scored)
-    absent = f", {num_absent} more without a value" if num_absent else ""
-    return f"n = {len(sweep.scored)} trials, {num_stopped} stopped early{absent}"
-
-
-def _short(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
 def _mix_order(names: Sequence[str]) -> list[str]:
     known = list(_MIX_LOOK)
-    return sorted(names, key=lambda n: (known.index(_short(n)) if _short(n) in known else len(known), n))
-
-
-def _is_log(name: str) -> bool:
-    return _short(name) in _TAUS
-
-
-def _temperatures(sweep: Sweep, names: Sequence[str]) -> Figure:
-    figure = blank(max(_MIN_WIDTH, 3.4 * len(names) + 0.6), 3.6)
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for panel, name in zip(panels, names, strict=True):
-        _scatter(panel, sweep, name)
-    panels[0].set_ylabel(f"{sweep.metric_name} (%)")
-    styles: dict[str, Any] = {"marker": "o", "linestyle": "none", "markeredgecolor": PALETTE[0], "markersize": 7}
-    handles = [
-        Line2D([], [], markerfacecolor=PALETTE[0], label="completed", **styles),
-        Line2D([], [], markerfacecolor="white", label="stopped early", **styles),
-        Line2D([], [], marker="*", linestyle="none", markersize=14, color=PALETTE[1], label="chosen"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    headline(figure, f"{sweep.metric_name} by temperature ({_counts(sweep)})")
-    return figure
-
-
-def _scatter(panel: Axes, sweep: Sweep, name: str) -> None:
-    for trial in sweep.scored:
-        if name not in trial.params or trial.value is None:
-            continue
-        point = (trial.params[name], trial.value)
-        if trial.number == sweep.best_number:
-            panel.plot(point[0], point[1], marker="*", markersize=16, color=PALETTE[1], zorder=3)
-            panel.annotate(f"{point[0]:.3g}", point, xytext=(0, -16), textcoords="offset points", ha="center", zorder=4)
-        else:
-            fill = "white" if trial.status == "stopped" else PALETTE[0]
-            panel.plot(point[0], point[1], marker="o", markersize=7, markerfacecolor=fill, markeredgecolor=PALETTE[0])
-    panel.set_xscale("log")
-    panel.xaxis.set_major_formatter(ScalarFormatter())
-    panel.xaxis.set_minor_formatter(NullFormatter())
-    _mark_range(panel, [trial.params[name] for trial in sweep.scored if name in trial.params])
-    panel.margins(y=0.15)
-    panel.set_xlabel(f"{name} (scale, log axis)")
-
-
-def _mark_range(panel: Axes, values: Sequence[float]) -> None:
-    """Ticks at 1, 2, 5 of each decade: two trials an octave apart would otherwise leave a log axis without a number."""
-    low, high = min(values) / 1.2, max(values) * 1.2
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    panel.set_xticks([step * 10.0**decade for decade in decades for step in (1, 2, 5)])
-    panel.set_xlim(low, high)
+    return sorted(names, key=lambda n: (known.index(last_part(n)) if last_part(n) in known else len(known), n))
 
 
 def _prompt_mix(sweep: Sweep, names: Sequence[str]) -> Figure:
     trials = sweep.scored[:_MAX_BARS]
-    figure = blank(_MIN_WIDTH, 2.0 + 0.34 * len(trials))
+    figure = blank(MIN_WIDTH, 2.0 + 0.34 * len(trials))
     panel = figure.subplots()
     left = np.zeros(len(trials))
     for index, name in enumerate(names):
-        colour, hatch = _MIX_LOOK.get(_short(name), (PALETTE[(5 + index) % len(PALETTE)], "xx"))
+        colour, hatch = _MIX_LOOK.get(last_part(name), (PALETTE[(5 + index) % len(PALETTE)], "xx"))
         widths = np.array([trial.params.get(name, 0.0) for trial in trials])
         panel.barh(
-            range(len(trials)), widths, left=left, color=colour, hatch=hatch, edgecolor="white", label=_short(name)
+            range(len(trials)), widths, left=left, color=colour, hatch=hatch, edgecolor="white", label=last_part(name)
         )
         left += widths
     for line, trial in enumerate(trials):
@@ -163,7 +101,7 @@ def _prompt_mix(sweep: Sweep, names: Sequence[str]) -> Figure:
     panel.grid(visible=False)
     panel.set_xlabel(f"share of training texts; at the right {sweep.metric_name} (%)")
     which = (
-        f"the best {len(trials)} of {len(sweep.scored)} trials" if len(trials) < len(sweep.scored) else _counts(sweep)
+        f"the best {len(trials)} of {len(sweep.scored)} trials" if len(trials) < len(sweep.scored) else counts(sweep)
     )
     headline(figure, f"Prompt mix, best on top ({which})")
     figure.legend(loc="outside lower center", ncols=len(names))
@@ -175,9 +113,9 @@ def _bar_label(trial: Trial) -> str:
 
 
 def _parallel_coordinates(sweep: Sweep, complete: Sequence[Trial], names: Sequence[str]) -> Figure:
-    figure = blank(max(_MIN_WIDTH, 1.2 * (len(names) + 1) + 0.6), 4.2)
+    figure = blank(max(MIN_WIDTH, 1.2 * (len(names) + 1) + 0.6), 4.2)
     panel = figure.subplots()
-    columns = [_unit([trial.params[name] for trial in complete], is_log=_is_log(name)) for name in names]
+    columns = [_unit([trial.params[name] for trial in complete], is_log=is_log(name)) for name in names]
     columns.append(_unit([trial.value or 0.0 for trial in complete], is_log=False))
     scores = [trial.value or 0.0 for trial in complete]
     shades = colormaps["viridis_r"]
@@ -206,7 +144,7 @@ def _label_axes(panel: Axes, trials: Sequence[Trial], names: Sequence[str], *, m
         panel.axvline(column, color="#888888", linewidth=1, zorder=1)
         panel.text(column, 1.04, f"{format_parameter(max(values))}", ha="center", va="bottom", fontsize=9)
         panel.text(column, -0.04, f"{format_parameter(min(values))}", ha="center", va="top", fontsize=9)
-    labels = [name + ("\n(log)" if _is_log(name) else "") for name in names]
+    labels = [name + ("\n(log)" if is_log(name) else "") for name in names]
     panel.set_xticks(range(len(ranges)), [*labels, f"{metric_name}\n(%)"])
     panel.tick_params(axis="x", length=0, pad=14)
     panel.set_yticks([])

@@ -108,6 +108,8 @@ _LATEX: dict[str, str | int | None] = {
     "^": r"\textasciicircum{}",
     "–": "--",
     "†": r"$\dagger$",
+    "≈": r"$\approx$",
+    "→": r"$\to$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "\n": " ",

@@ -6,10 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conical.core.atomic import atomic_path, write_text_atomic
+from conical.reports.ablations import ablation_grid
+from conical.reports.contents import ReportData
 from conical.reports.figures import report_drawings
-from conical.reports.grids import Grid, comparisons_grid, group_rows, published_grid, results_grid, sweep_grid
+from conical.reports.grids import (
+    Grid,
+    comparisons_grid,
+    group_rows,
+    hubs_grid,
+    published_grid,
+    results_grid,
+    sweep_grid,
+)
 from conical.reports.page import render_page
-from conical.reports.records import ReportData
 from conical.reports.tables import csv_table, latex_table, markdown_table, results_csv
 
 
@@ -68,6 +77,10 @@ def _tables(data: ReportData) -> dict[str, dict[str, str]]:
         tables[name] = {**_texts(results_grid(rows)), ".csv": results_csv(rows)}
     if data.comparisons:
         tables["comparisons"] = _texts(comparisons_grid(data.comparisons))
+    for number, ablation in enumerate(data.ablations, start=1):
+        tables[f"ablation_{number}_{ablation.split}_{ablation.protocol}"] = _texts(ablation_grid(ablation))
+    if data.hubs:
+        tables["hubness"] = _texts(hubs_grid(data.hubs))
     if data.sweep:
         tables["trials"] = _texts(sweep_grid(data.sweep))
     if data.published:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import sys
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
-from conical.reports import ReportData, Sweep, Trial
+from conical.reports import HubSample, ReportData, Sweep, Trial, rank_figures
 from conical.reports.figures import report_drawings
-from conical.reports.filmstrips import frame_uris
+from conical.reports.filmstrips import Strip, strip_of
 from conical.reports.sweep_figures import sweep_drawings
-from unit.reports.report_factory import report, row, shapes, sweep
+from unit.reports.report_factory import LABELS, report, row, sweep
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +25,10 @@ def test_every_part_of_a_full_report_is_drawn(data: ReportData) -> None:
     drawings = report_drawings(data)
     assert {section: [drawing.name for drawing in found] for section, found in drawings.items()} == {
         "results": ["recall_val_raw_q100_g100", "recall_test_raw_q200_g200"],  # one run alone is not drawn
-        "sweep": ["temperatures", "prompt_mix", "parallel_coordinates"],
+        "sweep": ["temperatures", "prompt_mix", "mix_marginals", "parallel_coordinates"],
         "curves": ["learning_curves"],
         "ranks": ["ranks_test_raw_g200"],
+        "hubs": ["hubs_test_raw_k10"],
     }
     for drawing in (drawing for found in drawings.values() for drawing in found):
         assert drawing.png.startswith(b"\x89PNG")
@@ -33,7 +37,7 @@ def test_every_part_of_a_full_report_is_drawn(data: ReportData) -> None:
 
 
 def test_drawing_leaves_pyplot_alone(data: ReportData) -> None:
-    report_drawings(dataclasses.replace(data, curves=(), ranks=(), sweep=None))
+    report_drawings(dataclasses.replace(data, curves=(), ranks=(), hubs=(), sweep=None))
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
 
@@ -44,10 +48,12 @@ def test_the_same_data_give_the_same_bytes() -> None:
 
 
 def test_words_name_the_chosen_trial_and_count_the_others() -> None:
-    temperatures, mix, _ = sweep_drawings(sweep())
+    temperatures, mix, marginals, _ = sweep_drawings(sweep())
     assert "n = 11 trials, 4 stopped early, 1 more without a value" in temperatures.told
     assert "Best: trial 2 with tau_tv 41.8" in temperatures.told
     assert "human 16%, A 14%" in mix.told
+    assert "val/raw/t2v/R1 against the share of each text source" in marginals.told
+    assert "human 0.162" in marginals.told
 
 
 def test_a_sweep_draws_only_what_was_searched() -> None:
@@ -57,9 +63,10 @@ def test_a_sweep_draws_only_what_was_searched() -> None:
         return [d.name for d in sweep_drawings(Sweep(metric_name="val/raw/t2v/R1", trials=trials, best_number=0))]
 
     assert of(loss__tau_tv=20.0) == ["temperatures"]
-    assert of(mix__human=0.5, mix__A=0.5) == ["prompt_mix", "parallel_coordinates"]
-    assert of(count=1, mix__human=0.5, mix__A=0.5) == ["prompt_mix"]
-    assert of(optim__lr=1e-4) == []
+    assert of(mix__human=0.5, mix__A=0.5) == ["prompt_mix", "mix_marginals", "parallel_coordinates"]
+    assert of(count=1, mix__human=0.5, mix__A=0.5) == ["prompt_mix", "mix_marginals"]
+    assert of(optim__learning_rate=1e-4) == ["other_parameters"]
+    assert of(optim__epochs=0.0) == ["other_parameters"]
 
 
 def test_a_sweep_without_a_value_draws_nothing() -> None:
@@ -69,19 +76,47 @@ def test_a_sweep_without_a_value_draws_nothing() -> None:
 
 def test_dollar_signs_in_a_label_are_text(data: ReportData) -> None:
     rows = (row("costs $5 $ \\frac{", recall=30.0), row("b", recall=31.0))
-    empty = dataclasses.replace(data, rows=rows, sweep=None, curves=(), ranks=())
+    empty = dataclasses.replace(data, rows=rows, sweep=None, curves=(), ranks=(), hubs=())
     assert len(report_drawings(empty)["results"]) == 1
 
 
-def test_a_filmstrip_keeps_first_and_last_of_many_frames() -> None:
-    strip = shapes(3, frames=25)
-    uris = frame_uris(strip)
-    assert len(uris) == 10
-    assert uris[0] == frame_uris(strip[:1])[0]
-    assert uris[-1] == frame_uris(strip[-1:])[0]
+def test_histograms_hold_every_rank_and_every_item(data: ReportData) -> None:
+    for draw, samples in ((rank_figures._rank_histogram, data.ranks), (rank_figures._hub_histogram, data.hubs)):
+        figure = draw(samples, dict.fromkeys((sample.label for sample in samples), "#000000"))
+        for panel in figure.axes:
+            labels = len({sample.label for sample in samples})
+            assert sum(bar.get_height() for bar in panel.patches) == pytest.approx(100 * labels)
+
+
+def test_ranges_double_and_end_at_the_largest_value() -> None:
+    counts = np.array([0.0, 1, 2, 3, 4, 5.4])
+    sample = HubSample(label="a", split="test", protocol="raw", direction="t2v", counts=counts, k=10, num_queries=9)
+    (panel,) = rank_figures._hub_histogram([sample], {"a": "#000000"}).axes
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["0", "1", "2–3", "4–5"]
+    assert [bar.get_height() for bar in panel.patches] == pytest.approx([100 / 6, 100 / 6, 100 / 3, 100 / 3])
+
+
+def test_words_tell_the_skewness_of_each_run(data: ReportData) -> None:
+    (drawing,) = report_drawings(dataclasses.replace(data, rows=(), curves=(), ranks=(), sweep=None))["hubs"]
+    assert f"{LABELS[4]} t2v {data.hubs[2].skewness:+.1f}" in drawing.told
+
+
+def picture(strip: Strip) -> np.ndarray:
+    content = base64.b64decode(strip.uri.removeprefix("data:image/jpeg;base64,"))
+    return imread(io.BytesIO(content), format="jpeg")
+
+
+def test_a_strip_keeps_first_and_last_of_many_frames_side_by_side() -> None:
+    frames = np.repeat(np.arange(0, 250, 10, dtype=np.uint8), 16 * 16 * 3).reshape(25, 16, 16, 3)
+    strip = strip_of(frames)
+    assert strip.num_frames == 8
+    shown = picture(strip)
+    assert shown.shape == (16, 8 * 16, 3)
+    assert [int(shown[:, 16 * n : 16 * n + 16].mean().round()) for n in (0, 7)] == pytest.approx([0, 240], abs=3)
+    assert strip_of(frames[:1]).num_frames == 1
 
 
 def test_large_frames_are_shrunk() -> None:
     large = np.random.default_rng(0).integers(0, 255, (1, 640, 640, 3), dtype=np.uint8)
-    assert len(frame_uris(large)[0]) < 40_000
-    assert frame_uris(large)[0].startswith("data:image/jpeg;base64,")
+    assert picture(strip_of(large)).shape == (128, 128, 3)
+    assert len(strip_of(large).uri) < 20_000

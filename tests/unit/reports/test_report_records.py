@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conical.reports import Curve, MetricValue, QueryCase, RankSample, Sweep, Trial
-from unit.reports.report_factory import case, comparison, row
+from conical.reports import Curve, HubSample, MetricValue, RankSample, Sweep, Trial
+from unit.reports.report_factory import comparison, row
 
 
 @pytest.mark.parametrize(
@@ -89,15 +89,13 @@ def test_ranks_have_a_direction() -> None:
         RankSample(label="x", split="val", protocol="raw", direction="v2v", ranks=np.ones(1), num_gallery=3)
 
 
-def test_a_case_refuses_ranks_below_one_and_frames_of_another_kind() -> None:
-    with pytest.raises(ValueError, match="rank must be >= 1, got 0"):
-        QueryCase(query="q", query_video_id="v", rank=0, hits=())
-    frames = np.zeros((2, 8, 8, 3), np.float32)
-    with pytest.raises(ValueError, match=r"target_filmstrip of v must be uint8 .*, got float32 \(2, 8, 8, 3\)"):
-        QueryCase(query="q", query_video_id="v", rank=1, hits=(), target_filmstrip=frames)  # type: ignore[arg-type]
-
-
-def test_records_print_shapes_not_pixels() -> None:
-    shown = repr(case("a red ball", 2, 0))
-    assert "(10, 64, 64, 3)" in shown
-    assert "array" not in shown
+def test_hub_counts_lie_within_the_queries_and_print_shapes() -> None:
+    fields = {"label": "x", "split": "val", "protocol": "raw", "direction": "t2v", "k": 10, "num_queries": 3}
+    sample = HubSample(counts=np.array([0.0, 0.25, 3.0]), **fields)
+    assert sample.never == pytest.approx(2 / 3)
+    assert repr(sample) == "HubSample('x', val/raw/t2v, counts=(3,))"
+    for counts in ([-1.0], [4.0], [[1.0]], [float("nan")]):
+        with pytest.raises(ValueError, match=r"counts of 'x' must be a vector within 0\.\.3"):
+            HubSample(counts=np.array(counts), **fields)
+    with pytest.raises(ValueError, match="direction must be one of t2v, v2t; got 'v2v'"):
+        HubSample(counts=np.ones(1), **{**fields, "direction": "v2v"})

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from conical.core.errors import ProtocolError
 from conical.reports import (
     Grid,
+    HubSample,
     MetricValue,
     RunRow,
+    ablation_grid,
     comparisons_grid,
     csv_table,
     format_metric,
@@ -24,7 +28,11 @@ from conical.reports import (
     rich_table,
     sweep_grid,
 )
-from unit.reports.report_factory import comparison, report, row, sweep
+from conical.reports.grids import hubs_grid
+from conical.reports.summary import sweep_sentences
+from unit.reports.report_factory import LABELS, ablation, comparison, report, row, sweep
+
+MIXED = "mix human 0.4, A 0.4, B 0.2, captioner tiny-video-llava"
 
 
 def hand_row(label: str, recall: float, mean_rank: float, **changes: object) -> RunRow:
@@ -72,7 +80,7 @@ def test_equal_values_are_all_best_and_one_run_alone_is_not() -> None:
             {"protocol": "paired-supplement"},
             "must share one protocol, got paired-supplement, raw; make a table for each",
         ),
-        ({"protocol": "raw+dsl"}, "must share one protocol, got raw, raw"),
+        ({"protocol": "raw.dsl"}, "must share one protocol, got raw, raw"),
         ({"split": "val"}, "must share one split, got test, val"),
         ({"num_gallery": 49}, "must share one num_gallery, got 49, 50"),
         ({"num_queries": 49}, "must share one num_queries, got 49, 50"),
@@ -95,7 +103,7 @@ def test_an_empty_table_and_a_repeated_label_are_refused() -> None:
 
 
 def test_paired_supplement_ties_and_notes_are_told() -> None:
-    rows = [hand_row("one", 40.0, 6.0, protocol="paired-supplement+dsl", has_ties=True, note="stopped early")]
+    rows = [hand_row("one", 40.0, 6.0, protocol="paired-supplement.dsl", has_ties=True, note="stopped early")]
     grid = results_grid(rows)
     assert "uses the target video" in grid.title
     assert any("uses the target video" in note for note in grid.notes)
@@ -197,8 +205,64 @@ def test_published_figures_are_those_of_the_talk() -> None:
 def test_published_figures_are_labelled() -> None:
     grid = published_grid(published_rows("msvd"))
     assert grid.title == "Published, not reproduced; protocol unknown"
-    assert grid.body[0] == ("CEO", "ViT-B/32", "msvd standard", "t2v", "no", "56.8", "81.8", "89.5", "–")
+    assert grid.header[:5] == ("Dataset, backbone", "Method", "Extra data", "t2v R@1", "t2v R@5")
+    assert grid.body[0] == ("msvd standard, ViT-B/32", "CEO", "no", "56.8", "81.8", "89.5", *("–",) * 5)
     assert grid.best == frozenset()
+
+
+def test_published_figures_stand_in_one_line_a_method_with_both_directions() -> None:
+    grid = published_grid(published_rows())
+    assert len(grid.body) == 22
+    groups = [line[0] for line, span in zip(grid.body, grid.spans(), strict=True) if span]
+    assert len(groups) == len(set(groups)) == 6
+    ours = next(line for line in grid.body if line[:2] == ("msrvtt 1kA, ViT-B/32", "CEO"))
+    assert ours[3:] == ("64.2", "90.0", "94.3", "3.3", "67.3", "90.0", "94.5", "3.1")
+
+
+def test_an_ablation_shows_what_changed_and_against_what() -> None:
+    grid = ablation_grid(ablation())
+    assert grid.title == (
+        "Prompts and captioners, against CEO, human captions: test, protocol raw, t2v, 200 queries, 200 videos"
+    )
+    assert grid.body == (
+        ("base: human captions only", LABELS[2], "R@1", "31.0 [28.0, 34.0]", "base", "–", "1"),
+        (MIXED, LABELS[3], "R@1", "32.0 [29.0, 35.0]", "+1.0 [-1.0, +3.0]", "no significant difference", "3"),
+        (MIXED, LABELS[3], "R@10", "60.0 [57.0, 63.0]", "+4.2 [+1.1, +7.4]", "better than the base", "3"),
+    )
+    worse = comparison(difference=-4.0, low=-7.0, high=-1.0, verdict="b is better")
+    base, mixed = ablation().lines
+    lost = dataclasses.replace(mixed, against_base={"R1": worse, "R10": worse})
+    assert ablation_grid(dataclasses.replace(ablation(), lines=(base, lost))).body[1][5] == "worse than the base"
+
+
+def test_hubness_shows_skewness_and_the_extremes() -> None:
+    counts = np.array([0.0, 0, 0, 40])
+    fields = {"split": "test", "protocol": "raw", "k": 10, "num_queries": 50}
+    sample = HubSample(label="a", direction="t2v", counts=counts, **fields)
+    # mean 10, deviations -10 (3 times), 30: third moment 6000, std 17.32^3 = 5196
+    assert hubs_grid([sample]).body == (("a", "t2v", "+1.15", "40 of 50", "75.0 %"),)
+
+
+def test_what_is_true_of_several_runs_is_said_once() -> None:
+    partial = "partial: 49 of 50 test videos"
+    notes = results_grid(
+        [hand_row("one", 40.0, 6.0, note=f"{partial}; stopped early"), hand_row("two", 41.0, 6.0, note=partial)]
+    ).notes
+    assert notes[1:] == (f"All runs: {partial}", "one: stopped early")
+    three = [hand_row(name, 40.0, 6.0, note="" if name == "c" else partial) for name in "abc"]
+    assert results_grid(three).notes[1:] == (f"a; b: {partial}",)
+
+
+def test_trials_that_might_as_well_have_won_are_marked_and_counted() -> None:
+    tested = dataclasses.replace(sweep(), indistinguishable=(0, 5), indistinguishable_test="paired, on val")
+    grid = sweep_grid(tested)
+    assert sorted(int(line[0]) for line in grid.body if line[3].endswith(" ≈")) == [0, 5]
+    assert grid.notes == ("≈ not significantly different from the chosen trial: paired, on val.",)
+    assert sweep_sentences(tested) == ("2 of the other 10 trials are indistinguishable from trial 2 (paired, on val).",)
+    alone = dataclasses.replace(sweep(), indistinguishable=())
+    assert sweep_sentences(alone) == ("Trial 2 is significantly better than the other 10 scored trials.",)
+    assert sweep_grid(alone).notes == ()
+    assert sweep_sentences(sweep()) == ()
 
 
 def test_the_factory_row_is_a_valid_row() -> None:
