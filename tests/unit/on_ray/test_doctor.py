@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
+from conical.core.records import SampledFrames
 from conical.on_ray import doctor, doctor_decoders
 from conical.on_ray.doctor import Check, is_fit, run_checks
+from conical.video.accuracy import Reader
 
 
 # MLflow's own use of SQLAlchemy
@@ -162,36 +165,47 @@ def test_a_source_root_called_platform_is_fine_without_an_init_file(tmp_path: Pa
 
 
 def test_a_decoder_that_returns_wrong_frames_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = tmp_path / "grey.mp4"
-    doctor_decoders.write_grey_clip(clip)
-    honest = doctor_decoders.sample_frames
-    assert doctor_decoders._try("pyav", clip, at_worst="fail")["status"] == "ok"
+    doctor_decoders.write_clips(tmp_path)
+    honest = doctor_decoders._try("pyav", tmp_path, at_worst="fail")
+    assert (honest["status"], honest["detail"]) == ("ok", "90 of 90 frames exact in 3 kinds of file")
+    reader_of = doctor_decoders.decoder_reader
 
-    def one_late(path: Path, recipe: object) -> object:
-        sampled = honest(path, recipe)
-        sampled.frames[3] = sampled.frames[4]
-        return sampled
+    def one_late(decoder: str) -> Reader:
+        def read(path: Path, num_frames: int) -> SampledFrames:
+            sampled = reader_of(decoder)(path, num_frames)
+            sampled.frames[3] = sampled.frames[4]
+            return sampled
 
-    monkeypatch.setattr(doctor_decoders, "sample_frames", one_late)
-    found = doctor_decoders._try("pyav", clip, at_worst="fail")
+        return read
+
+    monkeypatch.setattr(doctor_decoders, "decoder_reader", one_late)
+    found = doctor_decoders._try("pyav", tmp_path, at_worst="fail")
     assert found["status"] == "fail"
-    assert "got [0, 1, 2, 4, 4, 5" in found["detail"]
+    assert found["detail"] == "wrong frames: only 29 of 30 are right in h264_b_frames.mp4"
 
 
 def test_a_decoder_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*_: object) -> None:
         raise ImportError("no libsomething.so")
 
-    monkeypatch.setattr(doctor_decoders, "sample_frames", absent)
-    found = doctor_decoders._try("decord", tmp_path / "x.mp4", at_worst="warn")
+    monkeypatch.setattr(doctor_decoders, "decoder_reader", lambda _: absent)
+    found = doctor_decoders._try("decord", tmp_path, at_worst="warn")
     assert (found["status"], found["detail"]) == ("warn", "cannot decode (no libsomething.so)")
+
+
+def test_a_decoder_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    doctor_decoders.write_clips(tmp_path)
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    found = doctor_decoders._try("torchcodec", tmp_path, at_worst="warn")
+    assert found["status"] == "warn"
+    assert "torchcodec is not installed" in found["detail"]
 
 
 def test_an_av_that_cannot_write_h264_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> None:
         raise ValueError("Unknown encoder 'libx264'")
 
-    monkeypatch.setattr(doctor_decoders, "write_grey_clip", refuse)
+    monkeypatch.setattr(doctor_decoders, "write_clips", refuse)
     (found,) = doctor_decoders.try_decoders()
     assert found["status"] == "fail"
     assert "libx264" in found["detail"]
