@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,6 +110,29 @@ def show(
             highlight=False,
             markup=False,
         )
+
+
+@data_app.command()
+def stats(
+    name: Name,
+    out: Annotated[Path | None, typer.Option(help="Folder of the figures; without it in the dataset's.")] = None,
+    config: Config = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Counts by split, and how captions, durations and file sizes are distributed, as a table and a figure."""
+    experiment, workspace = _open(config, set_)
+    from conical.on_ray.dataset_stats import dataset_statistics
+    from conical.reports.dataset_figures import counts_table, distributions_table
+
+    found = dataset_statistics(workspace, name, experiment, out=out)
+    rows = {split: dataclasses.asdict(counts) for split, counts in found.splits.items()}
+    console.print(counts_table(rows, title=found.folder))
+    console.print(distributions_table(found.distributions))
+    for note in found.notes:
+        console.print(f"- {note}", highlight=False, markup=False)
+    for path in found.figures:
+        console.print(f"figure -> {path}", highlight=False, markup=False)
 
 
 def _pairs(options: list[str]) -> dict[str, str]:
