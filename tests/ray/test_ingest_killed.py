@@ -20,8 +20,8 @@ from conical.store import FrameStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-NUM_GOOD, NUM_BROKEN = 150, 6  # ten units
-LAST_CHANCE_SECONDS = 5.0  # a unit takes about three: some blows fall before it is written, some after
+NUM_GOOD, NUM_BROKEN = 150, 6  # twenty units
+LAST_CHANCE_SECONDS = 4.0  # a unit takes about two: some blows fall before it is written, some after
 SECONDS_A_RUN = 240
 # which process is killed first, if any, and then how the driver ends
 BLOWS = (

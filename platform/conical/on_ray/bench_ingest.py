@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from conical.on_ray.bench_clips import ClipSet, write_clips
 from conical.on_ray.bench_memory import PeakMemory
 from conical.on_ray.ingest import run_ingest
 from conical.store import FrameStore
-from conical.video import DecodeProcess, FrameRecipe, Orientation, centre_square, sample_frames
+from conical.video import DecodeProcess, FrameRecipe, Orientation, centre_square
 from conical.video.sampling import uniform
 
 RECIPE = FrameRecipe(num_frames=10, size=224)
@@ -53,7 +54,10 @@ def bench_ingest(
     return {
         "recipe": f"{RECIPE.num_frames} frames of {RECIPE.size} px, {RECIPE.codec}",
         "num_cores": os.cpu_count(),
-        "clips": {clips.name: _bench_set(clips, folder / clips.name) for clips in clip_sets},
+        "clips": {
+            clips.name: _bench_set(clips, folder / clips.name, is_first=not number)
+            for number, clips in enumerate(clip_sets)
+        },
         "large": {clips.name: _bench_large(clips, folder / clips.name) for clips in large},
     }
 
@@ -76,46 +80,45 @@ def ingest_page(result: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _bench_set(clips: ClipSet, folder: Path) -> dict[str, Any]:
+def _bench_set(clips: ClipSet, folder: Path, *, is_first: bool) -> dict[str, Any]:
     paths = write_clips(clips, folder / "videos")
     ingest = partial(_ingest, paths, folder)
+    cores = os.cpu_count() or 1
+    pool = partial(_plain, paths, cores)
     few = paths[: max(1, len(paths) // _SHARE_OF_BARE_DECODER)]
     fewer = paths[: max(1, len(paths) // _SHARE_OF_READ_VIDEOS)]
-    # the first of a Ray session also starts Ray Data's own helpers
-    contenders = {"Ray Data ingest, first of the session": _measure(ingest, len(paths), "MapWorker")}
+    contenders = {}
+    if is_first:
+        # it also starts Ray Data's own helpers
+        contenders["Ray Data ingest, first of the session"] = _measure(ingest, len(paths), "MapWorker")
     turns: dict[str, list[dict[str, float]]] = {"Ray Data ingest": [], "plain process pool": []}
     for _ in range(_REPEATS):
         # in turns, so that what else the machine does hits both
-        turns["plain process pool"].append(_measure(partial(_plain_pool, paths), len(paths), "spawn_main"))
+        turns["plain process pool"].append(_measure(pool, len(paths), "bench_plain"))
         turns["Ray Data ingest"].append(_measure(ingest, len(paths), "MapWorker"))
     # the best of so many: other work on the machine only ever slows
     contenders |= {name: max(runs, key=lambda run: run["videos_per_second"]) for name, runs in turns.items()}
-    contenders["bare decoder, one core"] = _bare_decoder(few)
+    contenders["bare decoder, one core"] = _measure(partial(_plain, few, 0), len(few), "bench_plain")
     contenders["read_videos, then sampling"] = _measure(partial(_read_videos, fewer, clips, None), len(fewer), "ray::")
     contenders["read_videos(fps=1)"] = _measure(partial(_read_videos, fewer, clips, 1), len(fewer), "ray::")
     rate = {name: row["videos_per_second"] for name, row in contenders.items()}
-    ours, cores = rate["Ray Data ingest"], os.cpu_count() or 1
+    ours = rate["Ray Data ingest"]
     size = sum(path.stat().st_size for path in paths) / len(paths)
     return {
         "what": f"{clips.num_clips} clips ({clips.num_distinct} distinct), {clips.num_seconds} s at {clips.fps} fps, "
         f"H.264, {size * 8 / 1000 / clips.num_seconds:.0f} kbit/s",
         "contenders": contenders,
         "ratios": {
-            "to the plain process pool": ours / rate["plain process pool"],
-            "to the plain process pool, first of the session": rate["Ray Data ingest, first of the session"]
-            / rate["plain process pool"],
+            **{f"to {name}": ours / value for name, value in rate.items() if not name.startswith("Ray Data")},
             "to the limit (bare decoder x cores)": ours / (cores * rate["bare decoder, one core"]),
-            "to read_videos, then sampling": ours / rate["read_videos, then sampling"],
-            "to read_videos(fps=1)": ours / rate["read_videos(fps=1)"],
         },
     }
 
 
-def _measure(work: Callable[[], None], num_clips: int, title: str) -> dict[str, float]:
+def _measure(work: Callable[[], float], num_clips: int, title: str) -> dict[str, float]:
+    """Peak memory while `work` runs, which returns its seconds."""
     with PeakMemory(title) as memory:
-        started = time.perf_counter()
-        work()
-        seconds = time.perf_counter() - started
+        seconds = work()
     return {
         "num_clips": num_clips,
         "seconds": seconds,
@@ -124,40 +127,39 @@ def _measure(work: Callable[[], None], num_clips: int, title: str) -> dict[str, 
     }
 
 
-def _ingest(paths: Sequence[Path], folder: Path) -> None:
+def _ingest(paths: Sequence[Path], folder: Path) -> float:
     records = [VideoRecord(video_id=path.stem, uri=path.name, split="train") for path in paths]
     store = FrameStore(folder / f"store-{time.monotonic_ns()}", recipe=asdict(RECIPE), recipe_hash=RECIPE.hash)
     summary = run_ingest(records, root=paths[0].parent, recipe=RECIPE, store=store)
     assert summary.ok == len(paths), summary
+    return summary.seconds
 
 
-def _decode(path: Path) -> None:
-    sample_frames(path, RECIPE)
+def _plain(paths: Sequence[Path], num_workers: int) -> float:
+    """In an interpreter of its own: the workers of a pool import what their parent's program does, here all of Ray."""
+    done = subprocess.run(
+        [sys.executable, "-m", "conical.on_ray.bench_plain", json.dumps(asdict(RECIPE)), str(num_workers)],
+        input="\n".join(map(str, paths)),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return float(done.stdout)
 
 
-def _plain_pool(paths: Sequence[Path]) -> None:
-    """Decodes and throws away. Spawned like Ray's workers: a fork would inherit what is loaded here."""
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(_decode, paths, chunksize=16))
-
-
-def _bare_decoder(paths: Sequence[Path]) -> dict[str, float]:
-    """One process that has started already: what a core can do at most."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pool.submit(_decode, paths[0]).result()
-        return _measure(lambda: list(pool.map(_decode, paths)) and None, len(paths), "spawn_main")
-
-
-def _read_videos(paths: Sequence[Path], clips: ClipSet, fps: int | None) -> None:
+def _read_videos(paths: Sequence[Path], clips: ClipSet, fps: int | None) -> float:
     """What Ray offers: each frame a row, and the sampled ones kept. It knows neither lengths nor windows."""
     import ray
 
+    started = time.perf_counter()
     wanted = frozenset(uniform(clips.num_frames, RECIPE.num_frames))
     rows = ray.data.read_videos([str(path) for path in paths], fps=fps, include_paths=True)
     if fps is None:
         rows = rows.filter(lambda row: row["frame_index"] in wanted)
     num_rows = rows.map_batches(_resize, batch_size=RECIPE.num_frames).materialize().count()
     assert num_rows == RECIPE.num_frames * len(paths), (num_rows, len(paths))
+    return time.perf_counter() - started
 
 
 def _resize(batch: dict[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def run_ingest(
     root: str | Path,
     recipe: FrameRecipe,
     store: FrameStore,
-    batch_size: int = 16,
+    batch_size: int = 8,
     deadline_seconds: float = 60.0,
     num_workers: int | None = None,
     retry_failed: bool = False,
@@ -87,7 +87,7 @@ def run_ingest(
         root: folder that their addresses are relative to and may not leave.
         recipe: how frames are sampled; the one of `store`.
         store: where frames and failures go, on a path that all machines see.
-        batch_size: videos a unit, >= 1; an actor holds the frames of one unit.
+        batch_size: videos a unit, >= 1: what an actor holds, writes at once and may lose.
         deadline_seconds: time that one video may take.
         num_workers: actors, one core each; None: as many as the cluster has cores.
         retry_failed: try all that were set aside again.

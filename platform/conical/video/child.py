@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 from multiprocessing.connection import Connection
+
+import numpy as np
 
 from conical.core.errors import DecodeError
 from conical.video.decode import sample_frames
@@ -57,7 +60,9 @@ def _answer(connection: Connection, request: dict[str, object]) -> None:
                 "is_padded": sampled.is_padded,
             },
         )
-        connection.send_bytes(memoryview(sampled.frames).cast("B"))
+        pixels = memoryview(np.ascontiguousarray(sampled.frames)).cast("B")
+        while pixels:
+            pixels = pixels[os.write(connection.fileno(), pixels) :]
 
 
 def _send(connection: Connection, message: dict[str, object]) -> None:
