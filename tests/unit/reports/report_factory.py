@@ -153,7 +153,7 @@ def browser() -> ErrorBrowser:
     alone = BrowserView(
         label=LABELS[3], against=None, direction="t2v", cases=(case("a red ball rolls in, alone", 40.0),), **shared
     )
-    return ErrorBrowser(views=(*pair, alone), clips={found.video_id: found for found in map(clip, range(12))})
+    return ErrorBrowser(views=(*pair, alone), clips={found.video_id: found for found in map(clip, range(8))})
 
 
 def ablation() -> Ablation:

@@ -80,7 +80,7 @@ def test_nothing_outside_the_file_is_asked_for(page: Page, paths: ReportPaths) -
     text = paths.page.read_text(encoding="utf-8")
     addresses = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
     addresses += re.findall(r'url\("?([^")]*)', text)
-    assert len(addresses) > 12
+    assert len(addresses) > 17
     assert all(address and address.startswith(("data:", "#")) for address in addresses)
     assert not page.having("link", "iframe", "object")
     (policy,) = [meta["content"] for meta in page.having("meta") if "http-equiv" in meta]
@@ -97,7 +97,7 @@ def test_the_policy_lets_the_one_script_run_and_no_other(page: Page, paths: Repo
 
 def test_each_clip_is_in_the_file_once_however_often_it_is_shown(page: Page, paths: ReportPaths) -> None:
     text = paths.page.read_text(encoding="utf-8")
-    assert text.count("data:image/jpeg") == len(browser().clips) == 12
+    assert text.count("data:image/jpeg") == len(browser().clips) == 8
     strips = [div for div in page.having("div") if str(div.get("class")).startswith("strip")]
     assert len(strips) == 5 * 7 * 2 + 4  # a pair in two directions: target and twice three hits; one run alone
     assert all(strip["role"] == "img" and "8 frames of scene_" in str(strip["aria-label"]) for strip in strips)
