@@ -11,13 +11,13 @@ from conical.video.accuracy import decoder_reader, measure
 from conical.video.accuracy_kinds import KINDS
 
 # Kinds that every backend may read; docs/frame_accuracy.md has all of them.
-TRIED = ("h264_b_frames.mp4", "h264_open_gop.mp4", "rotated_90.mp4")
+TRIED = ("h264_b_frames.mp4", "h264_open_gop.mp4", "wide_pixels.mp4")
 _MEND = "run make setup; on other platforms than x86-64 Linux decord does not exist and PyAV does all"
 _OPTIONAL = "install FFmpeg's shared libraries, or uninstall it: it is optional"
 
 
 def try_decoders() -> list[dict[str, str]]:
-    """Decode generated H.264 clips (B-frames, open groups, rotation) by PyAV, decord and, if installed, torchcodec.
+    """Decode generated H.264 clips by PyAV, decord and, if it is installed, torchcodec.
 
     Returns:
         Fields of one `Check` a decoder.

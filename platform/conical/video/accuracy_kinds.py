@@ -73,6 +73,7 @@ _TIMES = {
 _SHAPES = {
     **{f"rotated_{angle}.mp4": ClipKind(options=_B_FRAMES, rotation_degrees=angle) for angle in (90, 180, 270)},
     "rotated_90.mkv": ClipKind(options=_B_FRAMES, rotation_degrees=90),
+    "rotated_90_bt709.mp4": ClipKind(options=_B_FRAMES, rotation_degrees=90, is_bt709=True),
     "mirrored.mp4": ClipKind(options=_B_FRAMES, is_mirrored=True),
     "upside_down_mirrored.mp4": ClipKind(options=_B_FRAMES, is_mirrored=True, rotation_degrees=180),
     "rotated_90_mirrored.mp4": ClipKind(options=_B_FRAMES, is_mirrored=True, rotation_degrees=90),

@@ -22,6 +22,7 @@ _DIGIT_CELLS = [cell for cell in np.ndindex(_NUM_CELLS, _NUM_CELLS) if cell not 
 # what fine compression, chroma at half resolution and resizing move a cell's mean by is below 12 levels; a BT.601
 # matrix in place of BT.709 moves the green corner by 25
 _TOLERANCE = 18
+_GRAIN = 14
 
 
 def draw_name(index: int, *, width: int, height: int, orientation: Orientation) -> NDArray[np.uint8]:
@@ -42,7 +43,9 @@ def draw_name(index: int, *, width: int, height: int, orientation: Orientation) 
     row = np.floor((np.arange(height) + 0.5 - top) / (bottom - top) * _NUM_CELLS).astype(int)
     is_inside = _is_cell(row)[:, None] & _is_cell(column)[None, :]
     picture = stored[row.clip(0, _NUM_CELLS - 1)[:, None], column.clip(0, _NUM_CELLS - 1)[None, :]]
-    return np.where(is_inside[..., None], picture, np.uint8(_GREY))
+    # grain of mean zero: on flat cells all roundings of colour would agree
+    grain = np.random.default_rng(index).integers(-_GRAIN, _GRAIN + 1, picture.shape)
+    return (np.where(is_inside[..., None], picture, _GREY) + grain).clip(0, 255).astype(np.uint8)
 
 
 def read_name(square: NDArray[np.uint8]) -> int | None:

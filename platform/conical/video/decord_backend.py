@@ -12,8 +12,9 @@ from typing import Any
 
 from conical.core.errors import DecodeError
 from conical.video.backend import DecodedFrame
+from conical.video.geometry import Orientation
 from conical.video.probe import VideoInfo
-from conical.video.pyav_backend import key_frame_sizes, upright_orientation
+from conical.video.pyav_backend import key_frame_sizes, refuse_if_turned
 
 
 def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
@@ -23,7 +24,7 @@ def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
         DecodeError: `refused`, decord is absent, cannot open the file or is not exact on this kind; `corrupt`, its
             decoder refuses a packet.
     """
-    orientation = upright_orientation(info, decoder="decord")
+    refuse_if_turned(info, decoder="decord")
     reader, errors = _open(info)
     try:
         for index in range(len(reader)):
@@ -36,7 +37,7 @@ def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
             yield DecodedFrame(
                 seconds=info.frame_seconds[min(index, info.num_frames - 1)],
                 to_rgb=lambda picture=picture: picture,
-                orientation=orientation,
+                orientation=Orientation(sample_aspect=info.sample_aspect),
             )
     except StopIteration:
         raise DecodeError("corrupt", f"{info.path.name}: decord ends before its own number of frames") from None

@@ -52,24 +52,25 @@ def pyav_frames(info: VideoInfo) -> Generator[DecodedFrame]:
         raise _packet_refused(info, error) from error
 
 
-def upright_orientation(info: VideoInfo, *, decoder: str) -> Orientation:
-    """What is left to do to the pictures of a decoder that turns them itself, but knows no mirrors.
+def refuse_if_turned(info: VideoInfo, *, decoder: str) -> None:
+    """Keep a file that is to be turned or mirrored from a decoder that turns pictures itself.
+
+    Such decoders know no mirrors, and turn before they convert colours: on real clips of phones the result differs from
+    PyAV's by up to 4 levels.
 
     Args:
         info: the file; its first frame is decoded, since only frames carry the display matrix.
         decoder: name of the decoder, for the message.
 
     Raises:
-        DecodeError: `refused`, the pictures are to be mirrored or turned by an angle between; as `pyav_frames`.
+        DecodeError: `refused`, the first frame is to be turned or mirrored; as `pyav_frames`.
     """
     with closing(pyav_frames(info)) as frames:
-        stored = next((frame.orientation for frame in frames), Orientation(sample_aspect=info.sample_aspect))
-    if stored.is_mirrored or stored.rotation_degrees % 90:
-        turn = "mirror pictures" if stored.is_mirrored else f"turn pictures by {stored.rotation_degrees} degrees"
-        raise DecodeError("refused", f"{info.path.name}: {decoder} cannot {turn}; choose decoder = 'pyav'")
-    # the pixels of a picture that was laid on its side lie on their side too
-    is_on_side = stored.rotation_degrees % 180 == 90
-    return Orientation(sample_aspect=1 / stored.sample_aspect if is_on_side else stored.sample_aspect)
+        stored = next((frame.orientation for frame in frames), Orientation())
+    if stored.is_mirrored or stored.rotation_degrees:
+        raise DecodeError(
+            "refused", f"{info.path.name}: {decoder} is not exact on turned pictures; choose decoder = 'pyav'"
+        )
 
 
 def key_frame_sizes(info: VideoInfo) -> set[tuple[int, int]]:

@@ -36,9 +36,10 @@ class DecoderRule:
         return "several video streams" if info.num_video_streams > 1 else ""
 
 
-# PyAV has no rule: it is exact on every kind of the suite, or refuses by itself what cannot be shown.
+# PyAV has no rule: it is exact on every kind of the suite, or refuses by itself what cannot be shown. What only a
+# decoder can see (rotation, a change of size, frames that an edit list drops) the other backends refuse themselves.
 RULES = {
-    # Matroska: rotation is not applied, dropped frames are made up; MPEG-TS, ASF, FLV: fails or is not measured; deeper
+    # Matroska: dropped frames are made up; MPEG-TS, ASF, FLV: fails or is not measured; deeper
     # than 8 bits: wrong colours
     "decord": DecoderRule(containers=(_MP4, _AVI, _MPEG), pixel_formats=_EIGHT_BIT),
     # AVI, MPEG-PS, MPEG-TS: stops early on B-frames; deeper than 8 bits and odd sizes: other roundings than PyAV

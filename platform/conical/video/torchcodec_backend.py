@@ -1,7 +1,7 @@
 """Sequential decoding with torchcodec, where it is installed and finds FFmpeg's libraries.
 
 Its exact mode reads all packets first, so that index k is the k-th shown frame; frames are asked for one after the
-other all the same. It turns pictures upright itself.
+other all the same.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 from conical.core.errors import DecodeError
 from conical.video.backend import DecodedFrame
+from conical.video.geometry import Orientation
 from conical.video.probe import VideoInfo
-from conical.video.pyav_backend import upright_orientation
+from conical.video.pyav_backend import refuse_if_turned
 
 
 def torchcodec_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
@@ -24,7 +25,7 @@ def torchcodec_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
             kind, or its decoder refuses a packet.
     """
     decoder = _open(info)
-    orientation = upright_orientation(info, decoder="torchcodec")
+    refuse_if_turned(info, decoder="torchcodec")
     origin: float | None = None
     for index in range(len(decoder)):
         try:
@@ -37,7 +38,7 @@ def torchcodec_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
         yield DecodedFrame(
             seconds=round(frame.pts_seconds - origin, 6),
             to_rgb=frame.data.numpy,
-            orientation=orientation,
+            orientation=Orientation(sample_aspect=info.sample_aspect),
         )
 
 
