@@ -229,7 +229,8 @@ class Scorer:
         if name.family is None:
             return None, None
         if name.family == "dsl":
-            return (lambda scores: dual_softmax(scores, tau=options.dsl_tau),) * 2
+            # in float64: at tau 100 the weights of float32 can become zero, and many scores equal
+            return (lambda scores: dual_softmax(scores.astype(np.float64), tau=options.dsl_tau),) * 2
         captions = self._once(("bank", "texts"), lambda: self._embed_texts(self._bank_captions()))
         videos = self._once(("bank", "videos"), self._embed_bank_videos)
         scales = {"beta": options.qbnorm_beta, "k": options.qbnorm_k}

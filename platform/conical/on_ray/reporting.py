@@ -171,8 +171,8 @@ def _rows(runs: Sequence[ReportedRun]) -> list[RunRow]:
 
 def result_row(record: RunRecord, scored: EvaluationRecord, label: str) -> RunRow:
     """One evaluation of a run as a line of a table."""
-    has_looked_again = scored.split == "test" and record.test_looks > 1
-    notes = [scored.partial_note, f"test was looked at {record.test_looks} times" if has_looked_again else ""]
+    looks = record.looks_note(scored.name) if scored.split == "test" else ""
+    notes = [scored.settings_note, scored.partial_note, looks]
     return RunRow(
         label=label,
         run_id=record.tracking_id,

@@ -95,6 +95,26 @@ class EvaluationRecord:
         ]
         return "; ".join(notes)
 
+    @property
+    def settings_note(self) -> str:
+        """How the scores were made, in words; "" for `raw` on a whole split."""
+        notes = []
+        if fusion := self.settings.get("fusion"):
+            prompts = ", ".join(fusion["prompts"])
+            notes.append(
+                f"supplements {prompts} weigh {fusion['weight']:g} in the gallery, chosen on {fusion['split']}"
+            )
+        if paired := self.settings.get("paired"):
+            notes.append(f"supplement {', '.join(paired['prompts'])} of the target video in the query")
+        if dsl := self.settings.get("dsl"):
+            notes.append(f"dual softmax at tau {dsl['tau']:g}")
+        if bank := self.settings.get("qbnorm"):
+            notes.append(f"QB-Norm at beta {bank['beta']:g}, k {bank['k']}, bank of {bank['bank']}")
+        if self.subset:
+            videos = len(np.unique(self.text_video))
+            notes.append(f"queries of {videos:,} of {self.num_gallery:,} videos against the whole gallery")
+        return "; ".join(notes)
+
 
 _ARRAYS = ("ranks_t2v", "ranks_v2t", "similarity", "text_video")
 _PLAIN = (

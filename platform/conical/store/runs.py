@@ -85,6 +85,17 @@ class RunRecord:
         """This record after a further look at test."""
         return replace(self, test_looks=self.test_looks + 1, looks=(*self.looks, look))
 
+    def looks_note(self, name: EvaluationName) -> str:
+        """How often test was looked at before a number may be read as a first look, in words; "" for a first look."""
+        same = [look for look in self.looks if look.name == str(name)]
+        notes = []
+        if self.test_looks > 1:
+            often = f", {len(same)} of them as here" if same else ""
+            notes.append(f"test was looked at {self.test_looks} times{often}")
+        if any(look.is_forced for look in same):
+            notes.append("a trial that its sweep did not choose")
+        return "; ".join(notes)
+
 
 @dataclass(frozen=True)
 class RunFolder:

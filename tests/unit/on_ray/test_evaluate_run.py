@@ -16,7 +16,7 @@ from conical.core.records import DatasetSummary, SplitCount
 from conical.engine.checkpoint import load_weights
 from conical.engine.data import load_evaluation_set
 from conical.engine.evaluate import embed_texts, embed_videos
-from conical.metrics import dual_softmax, qb_norm, rank_queries
+from conical.metrics import EvaluationName, dual_softmax, qb_norm, rank_queries
 from conical.models.dual_encoder import build_dual_encoder
 from conical.on_ray.evaluate import evaluate_run
 from conical.on_ray.run_identity import data_source
@@ -168,6 +168,8 @@ def ids_of(data) -> list[str]:
 def test_its_weight_is_the_best_on_val_and_recorded_with_all_that_were_tried(scored, embedded) -> None:
     val, test = (scored.records[f"{split}/{CAPTIONED}"].settings["fusion"] for split in ("val", "test"))
     assert val["weight"] == test["weight"]
+    note = scored.records[f"test/{CAPTIONED}"].settings_note
+    assert note == f"supplements B, C weigh {test['weight']:g} in the gallery, chosen on val"
     assert test["split"] == "val"
     assert tuple(test["weights"]) == scored.experiment.evaluate.fusion_weights
     best = max(test["recalls"])
@@ -188,6 +190,7 @@ def test_a_paired_query_is_the_caption_and_a_supplement_of_its_own_video(scored,
     assert record.texts == tuple(queries)
     np.testing.assert_allclose(record.similarity, (of_texts(*queries) @ video.T).numpy(), atol=1e-6)
     assert record.settings == {"paired": {"prompts": ("A",), "uses_target_video": True}}
+    assert record.settings_note == "supplement A of the target video in the query"
     assert record.name.uses_target
     # the dataset's own captions are the same queries, so that captioners can be compared
     assert record.hashes["queries"] == scored.records["test/raw"].hashes["queries"]
@@ -198,11 +201,11 @@ def test_families_rescore_with_queries_as_rows(scored, embedded) -> None:
     _, text, video = of_split("test")
     similarity = (text @ video.T).numpy()
     dsl = scored.records["test/raw.dsl"]
-    np.testing.assert_allclose(dsl.similarity, dual_softmax(similarity, tau=100.0), atol=1e-6)
+    rescored = dual_softmax(similarity.astype(np.float64), tau=100.0)
+    np.testing.assert_allclose(dsl.similarity, rescored, atol=1e-6)
+    np.testing.assert_array_equal(rank_queries(rescored, dsl.text_video).better, dsl.rankings["t2v"].better)
+    assert dsl.settings_note == "dual softmax at tau 100"
     assert dsl.settings == {"dsl": {"tau": 100.0, "chosen": "fixed in the settings"}}
-    for record in (dsl, scored.records["test/raw.qbnorm"]):
-        found = rank_queries(record.similarity, record.text_video)
-        np.testing.assert_array_equal(found.better, record.rankings["t2v"].better)
 
 
 def test_the_bank_is_of_train_only_and_no_larger_than_asked(scored, embedded) -> None:
@@ -211,11 +214,15 @@ def test_the_bank_is_of_train_only_and_no_larger_than_asked(scored, embedded) ->
     train, train_text, _ = of_split("train")
     record = scored.records["test/raw.qbnorm"]
     assert record.settings["qbnorm"]["bank"] == "5 captions and 5 videos of train"
+    assert record.settings_note == "QB-Norm at beta 20, k 1, bank of 5 captions and 5 videos of train"
     # which 5 of the 16 captions does not matter here: some choice of 5 gives exactly these scores
     similarity = (text @ video.T).numpy()
     drawn = np.sort(np.random.default_rng(bank_seed()).permutation(len(train.texts))[:5])
     expected = qb_norm(similarity, (train_text[drawn] @ video.T).numpy(), beta=20.0, k=1)
     np.testing.assert_allclose(record.similarity, expected, atol=1e-5)
+    np.testing.assert_array_equal(
+        rank_queries(record.similarity, record.text_video).better, record.rankings["t2v"].better
+    )
 
 
 def bank_seed() -> int:
@@ -233,6 +240,7 @@ def test_the_leak_free_part_ranks_its_queries_against_the_whole_gallery(scored) 
     np.testing.assert_array_equal(part.ranks_v2t, whole.ranks_v2t[np.isin(whole.video_ids, LEAK_FREE)])
     assert (part.num_queries, part.num_gallery) == (6, 8)
     assert part.settings["subset"] == {"rules": ("no shared source",), "of_test_videos": 8}
+    assert part.settings_note == "queries of 3 of 8 videos against the whole gallery"
     assert part.hashes["subset"] != ""
     assert part.hashes["queries"] != whole.hashes["queries"]
     assert part.hashes["gallery"] == whole.hashes["gallery"]
@@ -312,6 +320,8 @@ def test_an_insisting_user_is_written_down(fresh) -> None:
     fresh.evaluate(allow_trial=True)
     (look,) = fresh.run.read().looks
     assert (look.name, look.is_forced) == ("test/raw", True)
+    note = fresh.run.read().looks_note(EvaluationName(split="test"))
+    assert note == "a trial that its sweep did not choose"
     # what was scored is shown again without a look
     assert len(fresh.evaluate()) == 2
     assert fresh.run.read().test_looks == 1
@@ -346,9 +356,12 @@ def test_what_was_scored_is_not_scored_again_unless_repeated(fresh) -> None:
     first = fresh.evaluate()
     again = fresh.evaluate()
     assert fresh.run.read().test_looks == 1
+    assert fresh.run.read().looks_note(EvaluationName(split="test")) == ""
     assert [record.metrics for record in again] == [record.metrics for record in first]
     fresh.evaluate(repeat=True)
     assert [look.name for look in fresh.run.read().looks] == ["test/raw", "test/raw"]
+    note = fresh.run.read().looks_note(EvaluationName(split="test"))
+    assert note == "test was looked at 2 times, 2 of them as here"
 
 
 def test_a_kill_before_the_result_is_stored_hides_no_look(fresh, monkeypatch) -> None:
