@@ -200,3 +200,24 @@ def test_repeats_must_be_positive(clips: Path) -> None:
             reader=decoder_reader("pyav"),
             repeats=0,
         )
+
+
+def test_of_several_video_streams_the_first_is_read_and_others_may_not_choose(tmp_path: Path) -> None:
+    pytest.importorskip("decord")
+    path = tmp_path / "two.mp4"
+    with av.open(path, "w") as container:
+        streams = []
+        for size in (64, 128):  # players, and decord, would take the larger one
+            stream = container.add_stream("libx264", rate=25)
+            stream.width = stream.height = size
+            stream.pix_fmt = "yuv420p"
+            streams.append(stream)
+        for level, stream in zip((60, 200), streams, strict=True):
+            side = stream.width
+            picture = av.VideoFrame.from_ndarray(np.full((side, side, 3), level, np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+    sampled = sample_frames(path, FrameRecipe(num_frames=1, size=32))
+    assert abs(float(sampled.frames.mean()) - 60) < 4
+    with pytest.raises(DecodeError, match="decord is not exact on several video streams; choose decoder = 'pyav'"):
+        sample_frames(path, FrameRecipe(num_frames=1, size=32, decoder="decord"))

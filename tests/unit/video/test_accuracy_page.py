@@ -80,3 +80,12 @@ def test_times_are_of_each_decoder_and_size(tmp_path: Path) -> None:
     times = measure_times(tmp_path, decoders=("pyav",), repeats=1, sizes=((64, 48), (48, 64)))
     assert [(time.width, time.height, time.decoder) for time in times] == [(64, 48, "pyav"), (48, 64, "pyav")]
     assert all(time.milliseconds is not None and time.milliseconds > 0 for time in times)
+
+
+def test_the_page_in_the_docs_has_every_kind_and_allows_nothing_wrong() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "frame_accuracy.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    assert [row[0].strip("| `") for row in rows] == list(KINDS)
+    allowed = [cell for row in rows for cell in row if "**" in cell]
+    assert len(allowed) >= len(KINDS)
+    assert all(cell.startswith("**exact") for cell in allowed)
