@@ -19,7 +19,7 @@ from conical.reports.dataset_figures import distributions_drawing
 from conical.store import Workspace
 from conical.store.frame_facts import FrameFacts, read_frame_facts
 
-_MEGA = 1e6
+_KILO = 1e3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +136,9 @@ def _file_sizes(view: DatasetView, workspace: Workspace) -> Distribution | None:
     def measure(record: VideoRecord) -> list[float]:
         path = confined_path(root, record.uri) if record.uri else None
         # folders of images and members of tar files have no size of their own
-        return [path.stat().st_size / _MEGA] if path is not None and path.is_file() else []
+        return [path.stat().st_size / _KILO] if path is not None and path.is_file() else []
 
-    return distribution(view.records, measure, name="file size", unit="MB")
+    return distribution(view.records, measure, name="file size", unit="kB")
 
 
 def _notes(view: DatasetView, facts: Mapping[str, FrameFacts]) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from conical.core.findings import KindCount, SplitFindings
 
 # what it is, and what to do about it
 _WORDS = {
-    "shared-source": ("Same source in another split", "score the leak-free videos beside all of test"),
-    "overlap": ("Same seconds in another split", "score the leak-free videos beside all of test"),
-    "near-duplicate": ("Looks like a video of another split", "look at the pairs; score the leak-free videos"),
+    "shared-source": ("Same source in another split", "score the others apart: conical evaluate --subset leak-free"),
+    "overlap": ("Same seconds in another split", "score the others apart: conical evaluate --subset leak-free"),
+    "near-duplicate": ("Looks like a video of another split", "look at the pairs; conical evaluate --subset leak-free"),
     "same-caption": ("Caption that another split has too", "nothing: common sentences repeat"),
     "repeated-query": ("One sentence for several videos", "know it: a right answer may count as wrong"),
     "no-captions": ("Video without captions", "add captions, or leave it out"),

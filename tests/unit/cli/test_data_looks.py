@@ -123,7 +123,7 @@ def test_stats_count_and_draw(workspace: Workspace, tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     assert "│ all │ 3 │ 3 │ 1 │ 6 │ 2 │" in printed
     assert "first to last sampled" in printed
-    assert "file size (MB) │ 3 " in printed
+    assert "file size (kB) │ 3 " in printed
     assert "files: 3 .mp4" in printed
     assert "4 a video, 32 px, decoded by 1 pyav; 1 videos have fewer and repeat their last" in printed
     assert "set aside by ingest: 1 corrupt" in printed
