@@ -34,7 +34,7 @@ def sweep_sentences(sweep: Sweep) -> tuple[str, ...]:
     how = f" ({sweep.indistinguishable_test})" if sweep.indistinguishable_test else ""
     if not others:
         return (f"Trial {best.number} is significantly better than the other {num_others} scored trials{how}.",)
-    return (f"{len(others)} of the other {num_others} trials are indistinguishable from trial {best.number}{how}.",)
+    return (f"Indistinguishable from trial {best.number}: {len(others)} of the other {num_others} scored trials{how}.",)
 
 
 def comparison_sentence(comparison: Comparison) -> str:

@@ -258,7 +258,9 @@ def test_trials_that_might_as_well_have_won_are_marked_and_counted() -> None:
     grid = sweep_grid(tested)
     assert sorted(int(line[0]) for line in grid.body if line[3].endswith(" ≈")) == [0, 5]
     assert grid.notes == ("≈ not significantly different from the chosen trial: paired, on val.",)
-    assert sweep_sentences(tested) == ("2 of the other 10 trials are indistinguishable from trial 2 (paired, on val).",)
+    assert sweep_sentences(tested) == (
+        "Indistinguishable from trial 2: 2 of the other 10 scored trials (paired, on val).",
+    )
     alone = dataclasses.replace(sweep(), indistinguishable=())
     assert sweep_sentences(alone) == ("Trial 2 is significantly better than the other 10 scored trials.",)
     assert sweep_grid(alone).notes == ()
