@@ -8,8 +8,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-_CHUNK_BYTES = 1 << 20
-
 
 def _canonical(value: Any) -> Any:
     """Reduce to what JSON can hold; refuse what has no stable text form."""
@@ -50,8 +48,5 @@ def file_fingerprint(path: str | Path, *, length: int = 16) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    digest = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()[:length]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:length]

@@ -96,7 +96,7 @@ class IngestActor:
 
     def _do_unit(self, name: str, clips: Sequence[Clip]) -> tuple[int, int]:
         # Ray repeats a unit whose actor died, maybe after its part was written
-        written = self._store.video_ids()
+        written = self._store.written_as(name)
         rows: list[FrameRow] = []
         failures: list[Failure] = []
         fingerprints: dict[str, str] = {}

@@ -135,6 +135,10 @@ class FrameStore:
         """Videos that have frames."""
         return frozenset(self._places())
 
+    def written_as(self, name: str) -> frozenset[str]:
+        """Videos that have frames in the parts of one unit of work; looks at no others."""
+        return frozenset(video_id for part in list_parts(self.path, f"part-{name}") for video_id in _read_index(part))
+
     def fingerprints(self) -> dict[str, str]:
         """What each video's frames were read from, by id: `FrameRow.fingerprint`."""
         return {video_id: place.fingerprint for video_id, place in self._places().items()}

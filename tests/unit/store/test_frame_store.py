@@ -156,6 +156,15 @@ def test_a_drop_that_is_killed_between_two_files_leaves_a_valid_store_and_is_end
     assert len(list(tmp_path.glob("part-*"))) == 1
 
 
+def test_a_unit_of_work_knows_its_own_videos(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    store.write_part("00001-ab", [_row("a"), _row("b")])
+    store.write_part("00001-ab", [_row("c")])
+    store.write_part("00001-abc", [_row("d")])
+    assert store.written_as("00001-ab") == {"a", "b", "c"}
+    assert store.written_as("00002-ab") == frozenset()
+
+
 def test_clips_that_were_too_short_are_known(tmp_path: Path) -> None:
     store = _store(tmp_path)
     short = _row("b")
