@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conical.cli import main
+from conical.cli import main, opening
 from conical.store import RunFolder, Workspace, list_runs, manifest_hash, read_manifest
 from conical.store.findings import LeakFree, write_leak_free
 from unit.on_ray.scored_runs import small_experiment, write_run, write_workspace
@@ -35,7 +35,7 @@ def conical(made, monkeypatch, capsys):
     """Types a command; gives its exit code and what it printed."""
     workspace, config = made
     monkeypatch.setenv("CONICAL_WORKSPACE", str(workspace))
-    monkeypatch.setattr(main, "divert_chatter", lambda _: None)  # it would take this process's own stderr
+    monkeypatch.setattr(opening, "divert_chatter", lambda _: None)  # it would take this process's own stderr
 
     def type_in(*words: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
