@@ -113,6 +113,7 @@ def test_a_set_below_a_value_is_refused() -> None:
         ("optim.batch_size=51", "optim.batch_size must be a multiple of ray.num_workers = 2, got 51"),
         ("optim.epochs=-1", "optim.epochs must be >= 0, got -1"),
         ("frames.size=32", "frames.size must be 64, the side of tiny-clip's images, got 32"),
+        ("augment.num_frames=11", "augment.num_frames must be at most frames.num_frames = 10, got 11: lower it"),
         ("dataset.scenes.train=0", "dataset.scenes.train must be >= 1, got 0"),
         ("dataset.name=msrvtt", "dataset.root must be given for 'msrvtt'|dataset: root must be given"),
         ("mix={human=0.9, A=0.4, B=0.2}", "the probabilities of mix must sum to 1, got 1.5"),
