@@ -92,7 +92,7 @@ class _Frames:
         return _Frames(self.videos, hashes, thumbnails, self.owners, self.pictures)
 
 
-def near_duplicates(
+def find_near_duplicates(
     videos: Sequence[SignedVideo], *, report: Callable[[int, int], None] | None = None
 ) -> list[Finding]:
     """Pairs of videos of different splits that are nearly the same.

@@ -8,18 +8,17 @@ from pathlib import Path
 
 from conical.captioning.splitting import DEFAULT_LIMIT
 from conical.config import Experiment
-from conical.core.findings import Finding, KindCount
+from conical.core.findings import HELD_OUT_FIRST, Finding, KindCount
 from conical.core.records import SPLITS
 from conical.datasets.audit import audit_records, count_findings, leak_free_ids
 from conical.datasets.frame_hash import frame_signatures
-from conical.datasets.near_duplicates import SignedVideo, near_duplicates
+from conical.datasets.leaks import SOURCE_START
+from conical.datasets.near_duplicates import SignedVideo, find_near_duplicates
 from conical.models.dual_encoder import build_token_counter
 from conical.on_ray.dataset_views import DatasetView, open_dataset
 from conical.on_ray.progress import Progress, Report, no_report
 from conical.store import Workspace, manifest_hash
 from conical.store.findings import LeakFree, write_findings, write_leak_free
-
-_RULES = ("no source in common with train or val", "no seconds of a source or file in common with train or val")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ def audit_dataset(workspace: Workspace, name: str, experiment: Experiment, repor
     leak_free = LeakFree(
         video_ids=leak_free_ids(view.records, findings),
         num_test=sum(record.split == "test" for record in view.records),
-        rules=(*_RULES, f"no near-duplicate in train or val ({compared})") if compared else _RULES,
+        rules=_rules(view, compared),
         manifest_hash=manifest_hash(view.records),
     )
     folder = workspace.audit(view.folder)
@@ -97,14 +96,16 @@ def _near_duplicates(view: DatasetView, report: Report) -> tuple[list[Finding], 
     store = view.frames
     known = frozenset[str]() if store is None else store.video_ids()
     records = [record for record in view.records if record.video_id in known]
-    if store is None or len({record.split for record in records}) < 2:
+    splits = {record.split for record in records}
+    furthest = next((split for split in HELD_OUT_FIRST if any(record.split == split for record in view.records)), "")
+    if store is None or furthest not in splits or len(splits) < 2:
         return [], ""
     videos = []
     for number, record in enumerate(records, start=1):
         signatures = frame_signatures(store.read(record.video_id).frames)
         videos.append(SignedVideo(video_id=record.video_id, split=record.split, signatures=signatures))
         report(Progress(stage="audit: frames", done=number, total=len(records), unit="videos"))
-    found = near_duplicates(
+    found = find_near_duplicates(
         videos,
         report=lambda done, total: report(
             Progress(stage="audit: compare", done=done / 1e6, total=total / 1e6, unit="million pairs")
@@ -116,6 +117,23 @@ def _near_duplicates(view: DatasetView, report: Report) -> tuple[list[Finding], 
 def _coverage(view: DatasetView, compared: Sequence[object]) -> str:
     total = len(view.records)
     return f"all {total:,} videos" if len(compared) == total else f"{len(compared):,} of {total:,} videos"
+
+
+def _rules(view: DatasetView, compared: str) -> tuple[str, ...]:
+    """What a leak-free video was asked; a rule that nothing could break is not among them."""
+    others = " or ".join(split for split in ("train", "val") if any(record.split == split for record in view.records))
+    if not others:
+        return ()
+    named = [record for record in view.records if record.source_id]
+    placed = [record for record in view.records if record.uri or SOURCE_START in record.extra]
+    rules = []
+    if named:
+        rules.append(f"no source in common with {others} (named by {_coverage(view, named)})")
+    if placed:
+        rules.append(f"no seconds of a source or file in common with {others} (known of {_coverage(view, placed)})")
+    if compared:
+        rules.append(f"no near-duplicate in {others} ({compared})")
+    return tuple(rules)
 
 
 def _notes(view: DatasetView, compared: str) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from conical.store.captions import CaptionLedger
 from conical.store.dataset_book import DatasetBook, read_dataset_book, write_dataset_book
 from conical.store.evaluations import EvaluationRecord
+from conical.store.findings import LeakFree, read_findings, read_leak_free, write_findings, write_leak_free
+from conical.store.frame_facts import FrameFacts, read_frame_facts
 from conical.store.frame_rows import FrameRow
 from conical.store.frames import FrameStore
 from conical.store.manifest import manifest_hash, read_manifest, write_manifest
@@ -16,8 +18,10 @@ __all__ = [
     "CaptionLedger",
     "DatasetBook",
     "EvaluationRecord",
+    "FrameFacts",
     "FrameRow",
     "FrameStore",
+    "LeakFree",
     "MatrixFile",
     "RankedQueries",
     "RunFolder",
@@ -29,11 +33,16 @@ __all__ = [
     "list_runs",
     "manifest_hash",
     "read_dataset_book",
+    "read_findings",
+    "read_frame_facts",
+    "read_leak_free",
     "read_manifest",
     "read_matrix",
     "read_positives",
     "read_sweep",
     "write_dataset_book",
+    "write_findings",
+    "write_leak_free",
     "write_manifest",
     "write_sweep",
 ]

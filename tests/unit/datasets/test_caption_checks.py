@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
+
 import pytest
 
 from conical.core.records import VideoRecord
+from conical.datasets import caption_checks as module
 from conical.datasets.caption_checks import long_captions, plain_text, repeated_queries, same_captions
 
 
@@ -65,3 +68,8 @@ def test_a_long_text_is_shown_by_its_beginning() -> None:
     (found,) = long_captions([video("a", "val", "word " * 40)], count_tokens=lambda text: 40, limit=3)
     assert len(found.detail) < 80
     assert found.detail.endswith("word…”")
+
+
+def test_the_examples_of_the_docstrings() -> None:
+    outcome = doctest.testmod(module)
+    assert (outcome.failed, outcome.attempted) == (0, 1)

@@ -16,7 +16,7 @@ from clip_factory import write_pictures
 from conical.datasets import frame_hash
 from conical.datasets import near_duplicates as module
 from conical.datasets.frame_hash import FrameSignatures, frame_signatures, perceptual_hashes, unit_thumbnails
-from conical.datasets.near_duplicates import SignedVideo, near_duplicates
+from conical.datasets.near_duplicates import SignedVideo, find_near_duplicates
 from conical.datasets.scenes_render import render_frames
 from conical.datasets.scenes_truth import draw_truth
 from conical.video import FrameRecipe, sample_frames
@@ -37,7 +37,7 @@ def signed(video_id: str, split: str, frames: NDArray[np.uint8]) -> SignedVideo:
 
 def found(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> list[str]:
     """Details of what is found between a test video and a train video."""
-    return [one.detail for one in near_duplicates([signed("a", "test", a), signed("b", "train", b)])]
+    return [one.detail for one in find_near_duplicates([signed("a", "test", a), signed("b", "train", b)])]
 
 
 def cropped(frames: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
@@ -92,7 +92,7 @@ def test_a_clip_that_was_really_encoded_again_is_found(tmp_path: Path) -> None:
 
 def test_different_scenes_are_not_found() -> None:
     videos = [signed(f"{n}", ("train", "val", "test")[n % 3], scene(n)) for n in range(45)]
-    assert near_duplicates(videos) == []
+    assert find_near_duplicates(videos) == []
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_only_videos_of_different_splits_are_compared_and_the_held_out_one_stand
     videos = [
         signed(name, split, scene(0)) for name, split in (("t2", "train"), ("t1", "train"), ("v", "val"), ("e", "test"))
     ]
-    findings = near_duplicates(videos)
+    findings = find_near_duplicates(videos)
     assert [(one.split_a, one.video_a, one.video_b) for one in findings] == [
         ("test", "e", "t1"),
         ("test", "e", "t2"),
@@ -144,12 +144,12 @@ def test_only_videos_of_different_splits_are_compared_and_the_held_out_one_stand
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     videos = [signed(f"{n:02}", ("train", "test")[n % 2], scene(n // 4)) for n in range(16)]
-    whole = near_duplicates(videos)
+    whole = find_near_duplicates(videos)
     assert len(whole) == 16
     for name, size in (("_VIDEOS", 3), ("_COLUMNS", 7), ("_CHECKED", 5)):
         monkeypatch.setattr(module, name, size)
     done = []
-    assert near_duplicates(videos, report=lambda *step: done.append(step)) == whole
+    assert find_near_duplicates(videos, report=lambda *step: done.append(step)) == whole
     assert done[-1][0] == done[-1][1], "all pairs were reported"
 
 

@@ -84,7 +84,10 @@ def test_an_audit_without_frames_says_what_it_could_not_check(workspace: Workspa
     assert (
         "near-duplicates were not looked for: no frames to compare; run conical ingest, then audit again" in audit.notes
     )
-    assert len(audit.leak_free.rules) == 2
+    assert audit.leak_free.rules == (
+        "no source in common with train or val (named by all 6 videos)",
+        "no seconds of a source or file in common with train or val (known of all 6 videos)",
+    )
     assert audit.leak_free.video_ids == ("e2", "e3")
     assert audit.leak_free.manifest_hash == manifest_hash(RECORDS)
     assert read_leak_free(workspace.audit(audit.folder)) == audit.leak_free
@@ -113,6 +116,26 @@ def test_an_audit_of_some_frames_says_of_how_many(workspace: Workspace) -> None:
 def test_frames_of_one_split_alone_cannot_be_compared(workspace: Workspace) -> None:
     ingest(workspace, {"t1": 1, "t2": 2})
     assert not audit_dataset(workspace, "films", Experiment()).is_complete
+
+
+def test_frames_without_those_of_test_say_nothing_of_test(workspace: Workspace) -> None:
+    ingest(workspace, {"t1": 1, "t2": 2, "v": 3})
+    audit = audit_dataset(workspace, "films", Experiment())
+    assert not audit.is_complete
+    assert len(audit.leak_free.rules) == 2
+
+
+def test_a_rule_that_nothing_could_break_is_not_claimed(workspace: Workspace) -> None:
+    manifest = workspace.manifest("films-1k-1234")
+    write_manifest(
+        manifest, [video("v", "val", uri=""), video("e1", "test"), video("e2", "test", source_id="q", uri="")]
+    )
+    assert audit_dataset(workspace, "films", Experiment()).leak_free.rules == (
+        "no source in common with val (named by 1 of 3 videos)",
+        "no seconds of a source or file in common with val (known of 1 of 3 videos)",
+    )
+    write_manifest(manifest, [video("e1", "test"), video("e2", "test")])
+    assert audit_dataset(workspace, "films", Experiment()).leak_free.rules == ()
 
 
 def test_one_file_under_two_names_is_found_by_its_bytes(workspace: Workspace) -> None:
