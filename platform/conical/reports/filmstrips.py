@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 MAX_FRAMES = 8
 _MAX_HEIGHT_PX = 128
-_JPEG_QUALITY = 78
+_JPEG_QUALITY = 72
 
 
 @dataclass(frozen=True, kw_only=True)
