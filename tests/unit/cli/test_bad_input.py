@@ -138,7 +138,7 @@ def test_a_mix_of_prompts_that_are_not_captioned(run) -> None:
     ("words", "message"),
     [
         (("evaluate", "--run", "nope"), "run 'nope' is not in .*: experiment 'demo' has no run yet, train first"),
-        (("report",), "experiment 'demo' has no scored run in .*: run train, then evaluate"),
+        (("report",), "'demo' has no scored run in .*: run train, then evaluate"),
     ],
     ids=["unknown-run", "report"],
 )
