@@ -9,7 +9,8 @@ from conical.core.options import Options, require, require_choice
 from conical.video.sampling import SAMPLERS
 
 # Raised whenever the same options would give other pixels, so that old stores are never mistaken for new ones.
-RECIPE_VERSION = 1
+# 2: mirrored pictures are turned right; times of H.264 in AVI and after a cut open GOP are in the order shown.
+RECIPE_VERSION = 2
 CODECS = ("raw", "jpeg")
 DECODERS = ("auto", "pyav", "decord", "torchcodec")
 
