@@ -125,6 +125,7 @@ def test_trials_are_children_of_the_sweep_and_none_is_left_running(
     sweep = client.get_run(undisturbed.tracking_id)
     assert sweep.info.status == "FINISHED"
     assert sweep.data.tags["conical.best_run"] == undisturbed.best.run_key
+    assert sweep.data.tags["conical.indistinguishable"] == str(len(undisturbed.indistinguishable))
     assert sweep.data.metrics[undisturbed.metric] == undisturbed.best.value
     children = child_runs(tracker, undisturbed)
     assert {run.data.tags["conical.key"] for run in children} == {trial.run_key for trial in undisturbed.trials}

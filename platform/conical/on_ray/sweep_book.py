@@ -86,7 +86,9 @@ class SweepBook:
         write_sweep(self._path, record)
         if record.is_finished:
             self._tracker.log(self._tracking_id, [(0, {record.metric: record.best.value or 0.0})])
-            self._tracker.tag(self._tracking_id, {"conical.best_run": record.best.run_key})
+            equal = "" if record.indistinguishable is None else str(len(record.indistinguishable))
+            tags = {"conical.best_run": record.best.run_key, "conical.indistinguishable": equal}
+            self._tracker.tag(self._tracking_id, tags)
         self._tracker.finish(self._tracking_id, status="FINISHED" if record.is_finished else "KILLED")
 
     def result(self, drawn: dict[str, Any], row: dict[str, float], steps: list[dict[str, float]]) -> None:
