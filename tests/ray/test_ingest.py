@@ -41,6 +41,7 @@ BROKEN = {
     "late": "truncated",
 }
 NUM_GOOD = 10
+DATA = Path(os.environ.get("CONICAL_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 NUM_ALL = NUM_GOOD + len(BROKEN)
 
 
@@ -286,6 +287,32 @@ def test_videos_without_a_file_are_set_aside_without_ray_and_decoded_once_there_
     # a video whose file is gone keeps its frames
     summary = run_ingest(records, root=tmp_path, recipe=RECIPE, store=store, verify=True)
     assert (summary.skipped, summary.changed, summary.gone) == (1, 0, 1)
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not DATA.is_dir(), reason="real clips are absent: set CONICAL_SHARED_DATA")
+@pytest.mark.usefixtures("running_ray")
+def test_every_real_file_however_awkward_has_frames_or_a_reason(tmp_path: Path) -> None:
+    files = sorted(path for folder in ("awkward", "clips/*") for path in DATA.glob(f"{folder}/*") if path.is_file())
+    records = [
+        VideoRecord(video_id=path.name, uri=str(path.relative_to(DATA)), split="train")
+        for path in files
+        if path.suffix != ".json"
+    ]
+    assert len(records) > 30
+    recipe = FrameRecipe(size=64)
+    store = _store(tmp_path, recipe)
+    summary = run_ingest(records, root=DATA, recipe=recipe, store=store)
+    assert summary.ok + summary.failed == len(records)
+    assert store.video_ids().isdisjoint(failure.video_id for failure in store.failures())
+    assert {failure.video_id: failure.kind for failure in store.failures()} == {
+        "bad_video.mp4": "not_a_video",
+        "corrupted.mp4": "corrupt",
+        "gif.gif": "corrupt",
+        "mp4-with-audio.mp4": "no_video_stream",
+        "mp4parse_capi__chunk_out_of_range.mp4": "corrupt",
+        "zero_bytes.mp4": "empty",
+    }
 
 
 def test_clips_in_tar_files_and_folders_of_images_are_decoded(tmp_path: Path) -> None:

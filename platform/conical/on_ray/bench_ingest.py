@@ -35,7 +35,7 @@ LARGE = (
 )
 _REPEATS = 3
 # so many clips are enough for what takes long or varies little
-_SHARE_OF_READ_VIDEOS, _SHARE_OF_BARE_DECODER = 12, 8
+_SHARE_OF_READ_VIDEOS, _SHARE_OF_BARE_DECODER = 25, 8
 
 
 def bench_ingest(
@@ -86,7 +86,7 @@ def _bench_set(clips: ClipSet, folder: Path, *, is_first: bool) -> dict[str, Any
     cores = os.cpu_count() or 1
     pool = partial(_plain, paths, cores)
     few = paths[: max(1, len(paths) // _SHARE_OF_BARE_DECODER)]
-    fewer = paths[: max(1, len(paths) // _SHARE_OF_READ_VIDEOS)]
+    fewer = paths[: max(3, len(paths) // _SHARE_OF_READ_VIDEOS)]
     contenders = {}
     if is_first:
         # it also starts Ray Data's own helpers
