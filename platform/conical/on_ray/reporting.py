@@ -21,6 +21,7 @@ from conical.on_ray.reported_runs import Method, MethodPairs, ReportedRun, metho
 from conical.on_ray.run_identity import data_source
 from conical.reports import (
     Comparison,
+    ErrorBrowser,
     MetricValue,
     Provenance,
     ReportData,
@@ -133,7 +134,7 @@ def _report(
     if best is None or not rows:
         raise DataError(f"{title!r} has no scored run in {workspace.root}: run train, then evaluate")
     pairs = method_pairs(runs, split=_SPLIT, protocol=protocol)
-    source = _source(best.folder, workspace)
+    browser, unseen = _browser(pairs, best, workspace, protocol)
     return ReportData(
         title=f"{title}: video-text retrieval on {best.record.config['dataset']['name']}",
         rows=tuple(rows),
@@ -143,9 +144,9 @@ def _report(
         hubs=tuple(hub_samples(runs, split=_SPLIT, protocol=protocol)),
         comparisons=tuple(_comparison(a, b, protocol) for a, b in pairs.compared),
         ablations=tuple(prompt_ablations(runs, split=_SPLIT, protocol=protocol)),
-        browser=build_browser(pairs.compared, best, source, split=_SPLIT, protocol=protocol),
+        browser=browser,
         published=published_rows(),
-        notes=_notes(runs, sweep, pairs) + _missing_supplements(best.record, source),
+        notes=_notes(runs, sweep, pairs) + unseen,
         provenance=Provenance(
             config_toml=parse_experiment(best.record.config, origin="the run's settings").to_toml(),
             commit=git_commit(),
@@ -193,6 +194,18 @@ def result_row(record: RunRecord, scored: EvaluationRecord, label: str) -> RunRo
 def _comparison(a: Method, b: Method, protocol: str) -> Comparison:
     folders_a, folders_b = [run.folder for run in a], [run.folder for run in b]
     return compare_methods(folders_a, folders_b, split=_SPLIT, protocol=protocol, labels=(a[0].method, b[0].method))
+
+
+def _browser(
+    pairs: MethodPairs, best: ReportedRun, workspace: Workspace, protocol: str
+) -> tuple[ErrorBrowser | None, tuple[str, ...]]:
+    """The error browser, and what it cannot show; numbers are reported even where the clips have gone."""
+    source = _source(best.folder, workspace)
+    try:
+        browser = build_browser(pairs.compared, best, source, split=_SPLIT, protocol=protocol)
+    except DataError as error:
+        return None, (f"Single queries are not shown: {error}.",)
+    return browser, _missing_supplements(best.record, source)
 
 
 def _source(run: RunFolder, workspace: Workspace) -> DataSource:

@@ -152,3 +152,14 @@ def test_what_cannot_be_compared_or_shown_is_said(tmp_path: Path) -> None:
     assert any("The supplements that CEO + A was trained on are not in the ledger" in note for note in data.notes)
     page = write_report(data, tmp_path / "report").page.read_text(encoding="utf-8")
     assert "Not compared" in page
+
+
+def test_numbers_are_reported_where_the_frames_have_gone(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path)
+    scored_run(workspace, "InfoNCE", BASE, key="a")
+    scored_run(workspace, "CEO", key="b")
+    data = build_report(workspace, "demo")
+    assert (data.browser, len(data.comparisons)) == (None, 1)
+    assert any(
+        note.startswith("Single queries are not shown: dataset 'scenes' has no manifest") for note in data.notes
+    ), data.notes
