@@ -72,8 +72,8 @@ def test_a_failure_keeps_its_kind_and_the_child_lives_on(clips: Path) -> None:
 
 
 def test_a_decoder_that_hangs_is_too_slow_and_does_not_hurt_the_next_file(clips: Path) -> None:
-    with DecodeProcess(_recipe(f"{PLUG_IN}:hanging_frames"), deadline_seconds=0.5) as process:
-        with pytest.raises(DecodeError, match=r"bad.mp4: not decoded within 0.5 s") as caught:
+    with DecodeProcess(_recipe(f"{PLUG_IN}:hanging_frames"), deadline_seconds=2.0) as process:
+        with pytest.raises(DecodeError, match=r"bad.mp4: not decoded within 2 s") as caught:
             process.sample(clips / "bad.mp4")
         assert caught.value.kind == "too_slow"
         assert named_indices(process.sample(clips / "good.mp4").frames) == [0, 4, 7, 11]
