@@ -105,7 +105,7 @@ def _scatter(panel: Axes, sweep: Sweep, name: str) -> None:
 
 def _mark_range(panel: Axes, values: Sequence[float]) -> None:
     """Ticks at 1, 2, 5 of each decade: two trials an octave apart would otherwise leave a log axis without a number."""
-    low, high = min(values) / 1.2, max(values) * 1.2
+    low, high = min(values) / 1.5, max(values) * 1.5
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     wide = len(decades) > 3  # where all of them would touch
     panel.set_xticks([step * 10.0**decade for decade in decades for step in ((1,) if wide else (1, 2, 5))])
