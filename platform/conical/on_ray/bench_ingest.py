@@ -130,7 +130,7 @@ def _measure(work: Callable[[], float], num_clips: int, title: str) -> dict[str,
 def _ingest(paths: Sequence[Path], folder: Path) -> float:
     records = [VideoRecord(video_id=path.stem, uri=path.name, split="train") for path in paths]
     store = FrameStore(folder / f"store-{time.monotonic_ns()}", recipe=asdict(RECIPE), recipe_hash=RECIPE.hash)
-    summary = run_ingest(records, root=paths[0].parent, recipe=RECIPE, store=store)
+    summary = run_ingest(records, root=paths[0].parent, recipe=RECIPE, store=store, deadline_seconds=600)
     assert summary.ok == len(paths), summary
     return summary.seconds
 
