@@ -52,6 +52,12 @@ class FrameSignatures:
         """Different pictures among the frames that are not flat."""
         return int(self.pictures.max(initial=-1)) + 1
 
+    @property
+    def first_frames(self) -> NDArray[np.int64]:
+        """The first frame of each picture."""
+        numbers, first = np.unique(self.pictures, return_index=True)
+        return first[numbers >= 0].astype(np.int64)
+
 
 def frame_signatures(frames: NDArray[np.uint8]) -> FrameSignatures:
     """Hashes and thumbnails of the frames of a video.

@@ -1,6 +1,6 @@
 """Videos of different splits that show nearly the same.
 
-    1. hash      every frame to 64 bits; flat frames are left out
+    1. hash      every frame to 64 bits; flat frames are left out, of a still picture one frame is kept
     2. compare   all pairs of frames of different splits, blockwise; a few differing bits make a candidate
     3. check     the candidates' pixels: correlation of small colour pictures
     4. count     different pictures in which two videos agree
@@ -57,7 +57,10 @@ class SignedVideo:
 
 @dataclass(frozen=True, eq=False)
 class _Frames:
-    """All frames with content of many videos, end to end."""
+    """One frame of each picture of many videos, end to end.
+
+    Further frames of a still picture would count nothing, and cost its square where videos share a title card.
+    """
 
     videos: Sequence[SignedVideo]
     hashes: NDArray[np.uint64]
@@ -67,12 +70,12 @@ class _Frames:
 
     @classmethod
     def of(cls, videos: Sequence[SignedVideo]) -> _Frames:
-        kept = [video.signatures.pictures >= 0 for video in videos]
+        kept = [video.signatures.first_frames for video in videos]
 
         def joined(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(v.signatures, name)[mask] for v, mask in zip(videos, kept, strict=True)])
+            return np.concatenate([getattr(v.signatures, name)[one] for v, one in zip(videos, kept, strict=True)])
 
-        owners = np.repeat(np.arange(len(videos)), [int(mask.sum()) for mask in kept])
+        owners = np.repeat(np.arange(len(videos)), [len(frames) for frames in kept])
         return cls(videos, joined("hashes"), joined("thumbnails"), owners, joined("pictures"))
 
     def blocks(self) -> Iterator[_Frames]:
@@ -134,7 +137,7 @@ def _sides(videos: Sequence[SignedVideo]) -> list[tuple[list[SignedVideo], list[
 
 
 def _count(videos: Sequence[SignedVideo]) -> int:
-    return sum(int((video.signatures.pictures >= 0).sum()) for video in videos)
+    return sum(video.signatures.num_pictures for video in videos)
 
 
 def _both_ways(sides: list[tuple[list[SignedVideo], list[SignedVideo]]]) -> Iterator[tuple[_Frames, _Frames, str]]:

@@ -118,6 +118,7 @@ def test_a_title_card_in_common_is_no_copy() -> None:
     """It may stand still for half of the sampled frames: it counts once."""
     a, b = (np.concatenate([np.repeat(title_card(), 5, axis=0), scene(n)[:5, :96, :96]]) for n in (1, 2))
     assert frame_signatures(a).num_pictures == 6
+    assert frame_signatures(a).first_frames.tolist() == [0, 5, 6, 7, 8, 9], "one frame a picture is compared"
     assert found(a, b) == []
     assert found(a, np.repeat(title_card(), 10, axis=0)) == [], "one still picture within another video"
 
