@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Iterator
 
 from conical.config import Experiment, parse_experiment
 from conical.core.errors import DataError
@@ -14,7 +15,7 @@ from conical.on_ray.completeness import completeness_of, split_counts
 from conical.on_ray.firewall import is_losing_trial, leak_free_list, refuse_prompts
 from conical.on_ray.progress import Progress, Report, no_report
 from conical.on_ray.run_identity import data_source, supplement_keys
-from conical.on_ray.score_task import ScoreTask, score_on_ray, score_task
+from conical.on_ray.score_task import ScoreTask, score_each, score_on_ray
 from conical.on_ray.session import connect
 from conical.store import EvaluationRecord, RunFolder, TestLook, Workspace, list_runs, read_sweep
 from conical.tracking import MlflowTracker
@@ -130,10 +131,10 @@ def _score(
     options: EvaluateOptions,
     *,
     names: tuple[EvaluationName, ...],
-) -> list[EvaluationRecord]:
+) -> Iterator[EvaluationRecord]:
     """Embed and rank: in a Ray task where the GPUs are, else here, which saves a worker's start."""
     if not names:
-        return []
+        return
     # only what these names read: `raw` can be scored where the captioner has gone or changed
     read = dataclasses.replace(options, protocols=tuple(dict.fromkeys(name.protocol for name in names)))
     refuse_prompts(experiment.captions.resolved_prompts(), read)
@@ -154,11 +155,9 @@ def _score(
     counts = split_counts(experiment, workspace)
     if experiment.ray.use_gpu:
         connect(workspace.logs)
-        scored = score_on_ray(task, num_gpus=1)
-    else:
-        scored = score_task(task)
     about = {"subset": {"rules": leak_free.rules, "of_test_videos": leak_free.num_test}} if leak_free else {}
-    return [_described(record, experiment, counts=counts, about=about if record.subset else {}) for record in scored]
+    for scored in score_on_ray(task, num_gpus=1) if experiment.ray.use_gpu else score_each(task):
+        yield _described(scored, experiment, counts=counts, about=about if scored.subset else {})
 
 
 def _described(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,11 @@ def score_on_ray(task: ScoreTask, *, num_gpus: float) -> list[EvaluationRecord]:
 
 
 def score_task(task: ScoreTask) -> list[EvaluationRecord]:
+    """All of `score_each`: a Ray task gives its result at once."""
+    return list(score_each(task))
+
+
+def score_each(task: ScoreTask) -> Iterator[EvaluationRecord]:
     """Embed and rank with a run's best encoder, in this process; one record a name, in their order."""
     import torch
 
@@ -66,7 +72,8 @@ def score_task(task: ScoreTask) -> list[EvaluationRecord]:
         subsets=dict(task.subsets),
         seed=experiment.seed,
     )
-    return [_record(scorer.score(name)) for name in task.names]
+    for name in task.names:
+        yield _record(scorer.score(name))
 
 
 def _record(scored: Evaluation) -> EvaluationRecord:
