@@ -28,3 +28,16 @@ def confined_path(root: str | Path, uri: str) -> Path:
     if os.path.commonpath((base, path)) != base or path == base or "\0" in uri:
         raise DataError(f"uri must stay under the dataset root {root}, got {uri!r}: move the file there")
     return Path(path)
+
+
+def plain_uri(root: str | Path, uri: str) -> str:
+    """The one spelling of an address: relative to the root, without `.` and `..`.
+
+    Args:
+        root: folder of the dataset.
+        uri: as for `confined_path`.
+
+    Raises:
+        DataError: it names a place outside `root`, or is not a local path.
+    """
+    return confined_path(root, uri).relative_to(os.path.abspath(root)).as_posix()  # noqa: PTH100 - as above

@@ -15,7 +15,7 @@ from pathlib import Path
 from conical.core.errors import DataError
 from conical.core.options import did_you_mean, require
 from conical.core.records import SPLITS, DatasetSummary, SplitCount, VideoRecord
-from conical.datasets.addresses import confined_path
+from conical.datasets.addresses import confined_path, plain_uri
 from conical.datasets.annotations import Annotations, PublishedList, hash_ids
 from conical.datasets.finder import find_videos
 
@@ -162,8 +162,9 @@ def _with_files(annotations: Annotations, root: Path, *, name: str, videos: str)
             assert found is not None
             place = found.uris.get(record.video_id)
             uri = "" if place is None else str(Path(videos) / place)
-        elif not _is_there(confined_path(root, uri)):
-            uri = ""
+        else:
+            # one spelling a file, so that whoever compares addresses (the audit of splits) compares files
+            uri = plain_uri(root, uri) if _is_there(confined_path(root, uri)) else ""
         records.append(dataclasses.replace(record, uri=uri))
     return records
 

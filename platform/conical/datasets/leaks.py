@@ -20,36 +20,44 @@ _NAMED = 3  # videos that a detail names
 def shared_sources(records: Sequence[VideoRecord], *, files: Mapping[str, str] | None = None) -> list[Finding]:
     """Videos whose source another split uses too.
 
+    Two videos have a common source if they name one, or if they are of one file: a list may name the source of some
+    videos only, or call it by several names.
+
     Args:
-        records: the videos. Those without `source_id` have their file for a source.
+        records: the videos.
         files: video id to a hash of its file, where known; other videos are told apart by their addresses.
 
     Returns:
         One finding for each video and split that is held out less; `value` counts the videos of the source there.
     """
-    by_source: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    by_origin: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        source = record.source_id or _file(record, files or {})
-        if source:
-            by_source[source][record.split].append(record.video_id)
-    found = []
-    for source, by_split in by_source.items():
+        for kind, origin in (("source", record.source_id), ("file", _file(record, files or {}))):
+            if origin:
+                by_origin[kind, origin][record.split].append(record.video_id)
+    # video, its split, the other split: the others there, each with the first origin that it was found by
+    shared: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
+    for (_, origin), by_split in by_origin.items():
         for split_a, split_b in split_pairs(by_split):
-            others = sorted(by_split[split_b])
-            named = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
-            found += [
-                Finding(
-                    kind="shared-source",
-                    split_a=split_a,
-                    video_a=video_id,
-                    split_b=split_b,
-                    video_b=others[0],
-                    detail=f"cut from {source}, as {named} of {split_b}",
-                    value=float(len(others)),
-                )
-                for video_id in by_split[split_a]
-            ]
-    return found
+            for video_id in by_split[split_a]:
+                others = shared[video_id, split_a, split_b]
+                for other in by_split[split_b]:
+                    others.setdefault(other, origin)
+    return [_shared(*place, others) for place, others in shared.items()]
+
+
+def _shared(video_id: str, split_a: str, split_b: str, others: Mapping[str, str]) -> Finding:
+    ids = sorted(others)
+    named = ", ".join(ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
+    return Finding(
+        kind="shared-source",
+        split_a=split_a,
+        video_a=video_id,
+        split_b=split_b,
+        video_b=ids[0],
+        detail=f"cut from {' and '.join(dict.fromkeys(others.values()))}, as {named} of {split_b}",
+        value=float(len(ids)),
+    )
 
 
 def overlaps(records: Sequence[VideoRecord], *, files: Mapping[str, str] | None = None) -> list[Finding]:

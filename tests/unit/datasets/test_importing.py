@@ -11,6 +11,7 @@ from conical.core.records import SplitCount, VideoRecord
 from conical.datasets.annotations import Annotations, PublishedList, hash_ids
 from conical.datasets.finder import find_videos
 from conical.datasets.importing import assemble, check_lists, missing_sentence
+from conical.datasets.leaks import shared_sources
 
 
 def _video(video_id: str, split: str = "test", uri: str = "", captions: tuple[str, ...] = ("x",)) -> VideoRecord:
@@ -115,6 +116,15 @@ def test_a_listed_address_without_a_file_is_missing(tmp_path: Path) -> None:
     records, summary = assemble(annotations, tmp_path, name="mine", allow_missing=True)
     assert [record.uri for record in records] == ["", "shard.tar/b.mp4"]
     assert summary.missing == ("a",)
+
+
+def test_one_file_has_one_address_however_a_list_spells_it(tmp_path: Path) -> None:
+    _file(tmp_path / "m.mp4")
+    spelled = ("m.mp4", "./m.mp4", "x/../m.mp4", str(tmp_path / "m.mp4"))
+    videos = tuple(_video(f"v{k}", split="train" if k else "test", uri=uri) for k, uri in enumerate(spelled))
+    records, _ = assemble(Annotations(videos=videos), tmp_path, name="mine")
+    assert {record.uri for record in records} == {"m.mp4"}
+    assert [one.value for one in shared_sources(records)] == [3.0]
 
 
 def test_blank_captions_are_left_out_and_duplicates_kept_and_both_are_counted(tmp_path: Path) -> None:

@@ -41,6 +41,29 @@ def test_a_file_is_a_source_where_none_is_named() -> None:
     assert [one.video_a for one in shared_sources(records, files={"a": "x", "b": "y", "c": "x"})] == ["c"]
 
 
+@pytest.mark.parametrize(("source_a", "source_b"), [("", "S1"), ("S1", ""), ("S1", "S2")])
+def test_a_file_is_shared_whatever_its_videos_call_their_source(source_a: str, source_b: str) -> None:
+    records = [
+        clip("a", "train", source_a, uri="m.mp4", start_seconds=0.0, end_seconds=5.0),
+        clip("b", "test", source_b, uri="m.mp4", start_seconds=5.0, end_seconds=9.0),
+    ]
+    (found,) = shared_sources(records)
+    assert (found.video_a, found.video_b, found.detail) == ("b", "a", "cut from m.mp4, as a of train")
+
+
+def test_a_pair_of_one_source_and_one_file_is_found_once() -> None:
+    records = [
+        clip("a", "train", "S", uri="m.mp4"),
+        clip("b", "test", "S", uri="m.mp4"),
+        clip("c", "train", "", uri="m.mp4"),
+        clip("d", "train", "S", uri="n.mp4"),
+    ]
+    (found,) = shared_sources(records)
+    assert (found.video_b, found.value) == ("a", 3.0)
+    assert found.detail == "cut from S and m.mp4, as a, c, d of train"
+    assert len(overlaps(records)) == 2
+
+
 def test_times_of_one_source_that_intersect() -> None:
     records = [
         clip("t", "train", "s", at=(10, 20)),
