@@ -10,6 +10,7 @@ from conical.core.records import VideoRecord
 
 Kind = TypeVar("Kind")
 _LARGEST = 2**63
+_DEEPEST = 64  # writers of JSON stop at some depth, which differs
 
 
 def typed(value: Any, kind: type[Kind], where: str) -> Kind:
@@ -25,7 +26,7 @@ def typed(value: Any, kind: type[Kind], where: str) -> Kind:
         DataError: it is of another type.
     """
     allowed: tuple[type, ...] = (int, float) if kind is float else (kind,)
-    if not isinstance(value, allowed) or isinstance(value, bool) or not _can_be_stored(value):
+    if not isinstance(value, allowed) or isinstance(value, bool) or not _is_storable(value):
         raise DataError(f"{where} must be {kind.__name__}, got {_short(value)}: take the published file")
     return value  # type: ignore[return-value]  # an int stands for a float
 
@@ -48,19 +49,44 @@ def entry(mapping: Mapping[str, Any], key: str, kind: type[Kind], where: str) ->
 
 
 def to_record(where: str, **fields: Any) -> VideoRecord:
-    """A record whose file is still to be found.
+    """A record, checked; without `uri` its file is still to be found.
 
     Args:
         where: file and entry, for the message.
-        fields: those of `VideoRecord` but `uri`.
+        fields: those of `VideoRecord`.
 
     Raises:
-        DataError: a field is out of range.
+        DataError: a field is out of range, or cannot be stored.
     """
+    for name, value in fields.items():
+        require_storable(value, f"{where}: {name}")
     try:
-        return VideoRecord(uri="", **fields)
+        return VideoRecord(**{"uri": "", **fields})
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
+
+
+def require_storable(value: Any, where: str) -> None:
+    """Refuse what a manifest cannot be written with, however deep inside the value it is.
+
+    Args:
+        value: as JSON gives it.
+        where: file, entry and field, for the message.
+
+    Raises:
+        DataError: it holds half of a character, a number that is none or beyond 64 bits, or lists within lists within
+            lists and so on.
+    """
+    waiting = [(value, 1)]
+    while waiting:
+        one, depth = waiting.pop()
+        parts = [*one, *one.values()] if isinstance(one, dict) else one if isinstance(one, (list, tuple)) else ()
+        waiting.extend((part, depth + 1) for part in parts)
+        if not _is_storable(one) or depth > _DEEPEST:
+            raise DataError(
+                f"{where} must hold whole characters, numbers below 2**63 and at most {_DEEPEST} lists in each other, "
+                f"got {_short(one)}: mend it"
+            )
 
 
 def split_of_each(lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -80,7 +106,7 @@ def split_of_each(lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return splits
 
 
-def _can_be_stored(value: Any) -> bool:
+def _is_storable(value: Any) -> bool:
     if isinstance(value, str) and not value.isascii():
         return not any("\ud800" <= character <= "\udfff" for character in value)
     # NaN is not below anything

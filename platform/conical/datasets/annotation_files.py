@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -143,23 +143,25 @@ def read_json(file: AnnotationFile) -> Any:
     return parse_json(read_text(file), str(file))
 
 
-def parse_json(text: str, where: str) -> Any:
-    """What a JSON text holds; `NaN`, which Python writes for a value that is not there, becomes None.
+def parse_json(
+    text: str, where: str, *, advice: str = "download it again", constant: Callable[[str], Any] = lambda _: None
+) -> Any:
+    """What a JSON text holds.
 
     Args:
         text: a whole file, or a line of one.
         where: which, for the message.
+        advice: what to do if it is not JSON, for the message.
+        constant: what becomes of `NaN` and the infinities. Python writes them for values that are not there, so in a
+            published file they are None.
 
     Raises:
         DataError: it is not JSON.
     """
     try:
-        content = json.loads(text, parse_constant=lambda _: None)
-        if "\\ud" in text or "\\uD" in text:  # half a character can be written as an escape, but never be stored
-            json.dumps(content, ensure_ascii=False).encode()
+        return json.loads(text, parse_constant=constant)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not JSON ({error}): download it again") from error
-    return content
+        raise DataError(f"{where} is not JSON ({error}): {advice}") from error
 
 
 def read_text(file: AnnotationFile) -> str:
@@ -193,18 +195,49 @@ def read_rows(file: AnnotationFile, *columns: str) -> list[tuple[int, dict[str, 
     """
     reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
     try:
-        names = list(reader.fieldnames or ())
-        rows = [(reader.line_num, row) for row in reader]
+        names = column_names(reader, str(file))
+        for column in columns:
+            if column not in names:
+                held = ", ".join(names) or "none"
+                raise DataError(f"{file} must have a column {column!r}, it has {held}: take the published file")
+        return list(csv_rows(reader, str(file)))
     except csv.Error as error:
         raise DataError(f"{file} is not CSV after line {reader.line_num} ({error}): download it again") from error
-    for column in columns:
-        if column not in names:
-            held = ", ".join(names) or "none"
-            raise DataError(f"{file} must have a column {column!r}, it has {held}: take the published file")
-    for number, row in rows:
+
+
+def column_names(reader: csv.DictReader[str], where: str) -> Sequence[str]:
+    """The header of a CSV file.
+
+    Args:
+        reader: of it.
+        where: the file, for the message.
+
+    Raises:
+        DataError: its cells are separated by something else than commas.
+    """
+    names = reader.fieldnames or ()
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        raise DataError(f"{where} must have a header like 'video_id,split', got {names[0]!r}: separate cells by commas")
+    return names
+
+
+def csv_rows(reader: csv.DictReader[str], where: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with a header, each with the number of its last line.
+
+    Args:
+        reader: of it.
+        where: the file, for the message.
+
+    Raises:
+        DataError: a row has not as many cells as the header.
+    """
+    for row in reader:
         if None in row or None in row.values():
-            raise DataError(f"{file}, line {number} must have {len(names)} cells: quote commas")
-    return rows
+            raise DataError(
+                f"{where}, line {reader.line_num} must have {len(reader.fieldnames or ())} cells as the header has: "
+                "quote commas"
+            )
+        yield reader.line_num, row
 
 
 def read_ids(file: AnnotationFile) -> tuple[str, ...]:

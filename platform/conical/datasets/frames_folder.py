@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import Any
 
 from conical.core.errors import DataError
 from conical.core.records import SPLITS
-from conical.datasets.annotation_entries import split_of_each, to_record
-from conical.datasets.annotation_files import AnnotationFile, read_lines, read_text
+from conical.datasets.annotation_entries import require_storable, split_of_each, to_record
+from conical.datasets.annotation_files import AnnotationFile, column_names, csv_rows, parse_json, read_lines, read_text
 from conical.datasets.annotations import Annotations
 
 CAPTION_FILES = ("captions.json", "captions.csv")
@@ -97,25 +96,24 @@ def _listed_splits(root: Path) -> dict[str, str]:
 def _read_csv(path: Path) -> Iterator[_Entry]:
     reader = csv.DictReader(io.StringIO(read_text(AnnotationFile(path)), newline=""))
     try:
-        columns = reader.fieldnames or ()
+        columns = column_names(reader, str(path))
         for column in ("video_id", "caption"):
             if column not in columns:
                 held = ", ".join(columns) or "none"
                 raise DataError(f"{path} must have a column {column!r}, it has {held}: write a header")
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise DataError(f"{where} must have {len(columns)} cells: quote commas")
-            yield _Entry(where=where, video_id=row["video_id"], captions=(row["caption"],), split=row.get("split", ""))
+        for line, row in csv_rows(reader, str(path)):
+            yield _Entry(
+                where=f"{path}, line {line}",
+                video_id=row["video_id"],
+                captions=(row["caption"],),
+                split=row.get("split", ""),
+            )
     except csv.Error as error:
         raise DataError(f"{path} is not CSV after line {reader.line_num} ({error}): save it anew") from error
 
 
 def _read_json(path: Path) -> Iterator[_Entry]:
-    try:
-        content = json.loads(read_text(AnnotationFile(path)))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON ({error}): save it anew") from error
+    content = parse_json(read_text(AnnotationFile(path)), str(path), advice="save it anew", constant=float)
     if isinstance(content, dict):
         for video_id, said in content.items():
             where = f"{path}, {video_id!r}"
@@ -143,4 +141,5 @@ def _captions(said: Any, where: str) -> tuple[str, ...]:
     captions = [said] if isinstance(said, str) else said
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise DataError(f"{where}: captions must be a text or a list of texts, got {said!r}")
+    require_storable(captions, f"{where}: captions")
     return tuple(captions)

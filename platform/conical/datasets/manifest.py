@@ -24,6 +24,8 @@ from conical.core.errors import DataError
 from conical.core.options import did_you_mean
 from conical.core.records import VideoRecord
 from conical.datasets.addresses import confined_path
+from conical.datasets.annotation_entries import to_record
+from conical.datasets.annotation_files import column_names, csv_rows, parse_json
 from conical.datasets.annotations import Annotations
 
 FILE_NAMES = ("manifest.jsonl", "manifest.csv", "manifest.parquet")
@@ -95,10 +97,7 @@ def _read_json_lines(path: Path) -> Iterator[_Row]:
             where = f"{path}, line {number}"
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{where} is not JSON ({error}): write one object a line") from error
+            row = parse_json(line, where, advice="write one object a line", constant=float)
             if not isinstance(row, dict):
                 raise DataError(f"{where} must be a JSON object, got {type(row).__name__}")
             yield where, row
@@ -107,16 +106,14 @@ def _read_json_lines(path: Path) -> Iterator[_Row]:
 def _read_csv(path: Path) -> Iterator[_Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        if "captions" in (reader.fieldnames or ()):
+        if "captions" in column_names(reader, str(path)):
             raise DataError(f"{path} must have a column 'caption' with one a row, got 'captions': rename or split it")
         yield from _merged(_csv_rows(reader, path))
 
 
 def _csv_rows(reader: csv.DictReader[str], path: Path) -> Iterator[_Row]:
-    for row in reader:
-        where = f"{path}, line {reader.line_num}"
-        if None in row or None in row.values():
-            raise DataError(f"{where} must have {len(reader.fieldnames or ())} cells as the header has: quote commas")
+    for line, row in csv_rows(reader, str(path)):
+        where = f"{path}, line {line}"
         yield where, {name: _from_cell(name, cell, where) for name, cell in row.items() if cell != ""}
 
 
@@ -167,12 +164,12 @@ def _merged(rows: Iterable[_Row]) -> Iterator[_Row]:
 
 
 def _from_cell(name: str, cell: str, where: str) -> Any:
+    if name == "extra":
+        return parse_json(cell, f"{where}: extra", advice="write one object", constant=float)
     try:
-        if name in ("start_seconds", "end_seconds"):
-            return float(cell)
-        return json.loads(cell) if name == "extra" else cell
+        return float(cell) if name in ("start_seconds", "end_seconds") else cell
     except ValueError as error:
-        raise DataError(f"{where}: {name} must be a number or a JSON object, got {cell!r}") from error
+        raise DataError(f"{where}: {name} must be a number, got {cell!r}") from error
 
 
 def _to_record(row: dict[str, Any], where: str) -> VideoRecord:
@@ -192,12 +189,9 @@ def _to_record(row: dict[str, Any], where: str) -> VideoRecord:
             raise DataError(f"{where}: {name} must be finite, got {value!r}: leave it out for the end of the file")
     try:
         json.dumps(row.get("extra"), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{where}: extra must hold JSON values ({error}): turn them into text or numbers") from error
     captions = row.get("captions", [])
     if not all(isinstance(caption, str) for caption in captions):
         raise DataError(f"{where}: captions must be a list of strings, got {captions!r}")
-    try:
-        return VideoRecord(**{"uri": "", **row, "captions": tuple(captions)})
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
+    return to_record(where, **{**row, "captions": tuple(captions)})

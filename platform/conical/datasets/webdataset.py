@@ -15,7 +15,6 @@ Source: the file format of https://webdataset.github.io/webdataset; code and wor
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import tarfile
@@ -27,6 +26,8 @@ from typing import Any
 from conical.core.errors import DataError
 from conical.core.records import VideoRecord
 from conical.core.shards import SHARD_SUFFIX, ShardIndex, index_shard, member_chunks
+from conical.datasets.annotation_entries import to_record
+from conical.datasets.annotation_files import parse_json
 from conical.datasets.annotations import Annotations
 
 # fmt: off
@@ -111,19 +112,17 @@ class _Sample:
         captions = [line for member in self.texts for line in _lines(self._read_text(member))]
         # tools often write a caption twice, as text and as JSON
         captions += [caption for caption in _captions(said, self.where) if caption not in captions]
-        try:
-            return VideoRecord(
-                video_id=said.get("video_id", self.key.replace("/", "-")),
-                uri=f"{self.address}/{self.videos[0]}" if self.videos else "",
-                split=self._split(said),
-                captions=tuple(captions),
-                start_seconds=said.get("start_seconds", 0.0),
-                end_seconds=said.get("end_seconds"),
-                source_id=said.get("source_id", ""),
-                extra={name: value for name, value in said.items() if name not in _FIELD_TYPES},
-            )
-        except ValueError as error:
-            raise DataError(f"{self.where}: {error}") from error
+        return to_record(
+            self.where,
+            video_id=said.get("video_id", self.key.replace("/", "-")),
+            uri=f"{self.address}/{self.videos[0]}" if self.videos else "",
+            split=self._split(said),
+            captions=tuple(captions),
+            start_seconds=said.get("start_seconds", 0.0),
+            end_seconds=said.get("end_seconds"),
+            source_id=said.get("source_id", ""),
+            extra={name: value for name, value in said.items() if name not in _FIELD_TYPES},
+        )
 
     def _split(self, said: Mapping[str, Any]) -> str:
         by_object = _SPLIT_NAMES.get(said.get("split", ""), said.get("split", ""))
@@ -142,10 +141,7 @@ class _Sample:
 
     def _read_object(self, member: str) -> dict[str, Any]:
         where = f"{self.address}/{member}"
-        try:
-            said = json.loads(self._read_text(member), parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is not JSON ({error}): write one object") from error
+        said = parse_json(self._read_text(member), where, advice="write one object", constant=_refuse_constant)
         if not isinstance(said, dict):
             raise DataError(f"{where} must be a JSON object, got {type(said).__name__}")
         said = {name: value for name, value in said.items() if value is not None}

@@ -133,8 +133,8 @@ def test_ids_come_from_a_column_or_from_lines(tmp_path: Path) -> None:
     [
         ("id,sentence\na,b\n", r"a.csv must have a column 'video_id', it has id, sentence: take the published file"),
         ("", r"a.csv must have a column 'video_id', it has none"),
-        ("video_id,sentence\na,b\nc\n", "a.csv, line 3 must have 2 cells: quote commas"),
-        ("video_id,sentence\na,b, c\n", "a.csv, line 2 must have 2 cells: quote commas"),
+        ("video_id,sentence\na,b\nc\n", "a.csv, line 3 must have 2 cells as the header has: quote commas"),
+        ("video_id,sentence\na,b, c\n", "a.csv, line 2 must have 2 cells as the header has: quote commas"),
         ("video_id\n" + "x" * 200_000, r"a.csv is not CSV after line 1 \(field larger than"),
     ],
 )
@@ -161,8 +161,8 @@ def test_half_a_character_is_named_and_whole_ones_are_kept() -> None:
     assert typed("café 一只猫 🐈", str, "x") == "café 一只猫 🐈"
     with pytest.raises(DataError, match=r"^x must be str, got 'cat .ud83d'"):
         typed("cat \ud83d", str, "x")
-    with pytest.raises(DataError, match=r"^a.json is not JSON \('utf-8' codec can't encode character '.ud83d'"):
-        parse_json(r'{"ocr": ["cat \ud83d"]}', "a.json")
+    with pytest.raises(DataError, match=r"^x: extra must hold whole characters, .*, got 'cat .ud83d': mend it"):
+        to_record("x", video_id="a", split="train", extra=parse_json(r'{"ocr": ["cat \ud83d"]}', "a.json"))
     assert parse_json(r'"\uD83D\uDC08"', "a.json") == "🐈"
 
 

@@ -24,6 +24,13 @@ def _write_lines(root: Path, *rows: object) -> Path:
     return root
 
 
+def nested(depth: int) -> dict[str, object]:
+    inner: dict[str, object] = {}
+    for _ in range(depth):
+        inner = {"x": inner}
+    return inner
+
+
 def _write_parquet(path: Path, rows: list[dict[str, object]]) -> None:
     names = dict.fromkeys(name for row in rows for name in row)
     pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), path)
@@ -128,6 +135,15 @@ def test_blank_captions_are_kept_for_the_import_to_count(tmp_path: Path) -> None
         ({**ROW, "start_seconds": math.nan}, "line 1: start_seconds must be finite, got nan"),
         ({**ROW, "extra": {"x": math.nan}}, "line 1: extra must hold JSON values .*: turn them into text or numbers"),
         ("{", "line 1 is not JSON"),
+        ("[" * 5000, r"line 1 is not JSON \(.*recursion.*\): write one object a line"),
+        (
+            {**ROW, "captions": ["x", "\ud83d"]},
+            r"line 1: captions must hold whole characters, .*, got '.ud83d': mend it",
+        ),
+        ({**ROW, "extra": {"\ud83d": 1}}, r"line 1: extra must hold whole characters"),
+        ({**ROW, "end_seconds": 10**400}, r"line 1: end_seconds must hold .*, numbers below 2\*\*63 .*, got 10000"),
+        ({**ROW, "extra": {"n": -(10**400)}}, r"line 1: extra must hold .*, got -10000"),
+        ({**ROW, "extra": nested(100)}, r"line 1: extra must hold .* at most 64 lists in each other, got \{'x': \{'x'"),
         ("[1]", "line 1 must be a JSON object, got list"),
     ],
 )
@@ -145,9 +161,14 @@ def test_a_wrong_line_is_named(tmp_path: Path, row: object, message: str) -> Non
             "video_id,uri,split\na,a.mp4,train\na,b.mp4,train\n",
             "line 3 must agree with line 2 on 'a' but for its caption",
         ),
+        (
+            "video_id;uri;split\na;b;train\n",
+            "must have a header like .*, got 'video_id;uri;split': separate cells by com",
+        ),
+        ("video_id,uri,split,extra\na,b,train," + "[" * 5000, r"line 2: extra is not JSON \(.*\): write one object"),
         ("video_id,uri,split\n,a.mp4,train\n,b.mp4,train\n", "line 2: the field 'video_id' is missing"),
         ("video_id,split,captions\na,train,x\n", "must have a column 'caption' with one a row, got 'captions'"),
-        ("video_id,uri,split,end_seconds\na,a.mp4,train,x\n", "line 2: end_seconds must be a number .*, got 'x'"),
+        ("video_id,uri,split,end_seconds\na,a.mp4,train,x\n", "line 2: end_seconds must be a number, got 'x'"),
     ],
 )
 def test_a_wrong_csv_row_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -162,7 +183,7 @@ def test_a_wrong_csv_row_is_named(tmp_path: Path, text: str, message: str) -> No
         ([ROW, {**ROW, "split": "tests"}], "row 2: split of a must be one of train, val, test; got 'tests'"),
         ([{**ROW, "video_id": 7}], "row 1: video_id must be str, got 7"),
         ([{**ROW, "captions": ["x", None]}], r"row 1: captions must be a list of strings, got \['x', None\]"),
-        ([{**ROW, "extra": "{"}], "row 1: extra must be a number or a JSON object, got '{'"),
+        ([{**ROW, "extra": "{"}], r"row 1: extra is not JSON \(.*\): write one object"),
         ([{**ROW, "extra": {"day": date(2026, 1, 1)}}], "row 1: extra must hold JSON values .*date"),
         ([{**ROW, "caption": "x", "captions": ["x"]}], "must have a column 'caption' or 'captions', got both"),
         (

@@ -143,6 +143,13 @@ def test_an_imported_sample_decodes_to_its_own_frames(tmp_path: Path) -> None:
         ({"k.mp4": b"", "k.avi": b""}, r"train.tar, sample 'k' must have one video, got k.mp4 and k.avi: split the"),
         ({"k.json": b"{}", "k.meta.json": b"{}"}, r"sample 'k' must have one JSON file, got k.json and k.meta.json"),
         ({"k.json": b"{"}, r"train.tar/k.json is not JSON \(.*\): write one object"),
+        ({"k.json": b"[" * 5000}, r"train.tar/k.json is not JSON \(.*recursion.*\): write one object"),
+        (
+            {"k.json": json.dumps({"caption": "\ud83d"}).encode()},
+            r"sample 'k': captions must hold whole characters, .*, got '.ud83d'",
+        ),
+        ({"k.json": _json(start_seconds=10**400)}, r"sample 'k': start_seconds must hold .*, numbers below 2\*\*63"),
+        ({"k.json": _json(more={"n": [10**400]})}, r"sample 'k': extra must hold .*, numbers below 2\*\*63 .*got 1000"),
         ({"k.json": b"[1]"}, r"train.tar/k.json must be a JSON object, got list"),
         ({"k.json": b'{"start_seconds": NaN}'}, r"train.tar/k.json is not JSON \(NaN is no number\)"),
         ({"k.json": b'{"end_seconds": 1e999}'}, r"train.tar/k.json: end_seconds must be finite, got inf"),
