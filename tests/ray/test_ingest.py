@@ -267,6 +267,76 @@ def test_a_changed_window_is_noticed_without_being_asked(tmp_path: Path) -> None
     assert arguments["store"].read("b").frame_indices[0] == 10
 
 
+def _at(**uris: str) -> list[VideoRecord]:
+    return [VideoRecord(video_id=name, uri=uri, split="train") for name, uri in uris.items()]
+
+
+@pytest.mark.usefixtures("running_ray")
+def test_a_corrected_address_is_noticed_without_being_asked(tmp_path: Path) -> None:
+    for name, num_frames in (("x", 8), ("y", 16), ("b", 8)):
+        write_clip(tmp_path / f"{name}.mp4", num_frames=num_frames)
+    store = _store(tmp_path / "store")
+    arguments = {"root": tmp_path, "recipe": RECIPE, "store": store}
+    run_ingest(_at(a="x.mp4", b="b.mp4"), **arguments)
+    reports: list[Progress] = []
+    summary = run_ingest(_at(a="y.mp4", b="b.mp4"), report=reports.append, **arguments)
+    assert (summary.ok, summary.skipped, summary.changed) == (1, 1, 1)
+    assert store.read("a").frame_indices[-1] == 15
+    # only the one whose address is another was hashed
+    assert reports[0] == Progress(stage="verify", done=1, total=1, unit="files")
+    # and back again, which a store that forgot the second address would not notice
+    assert run_ingest(_at(a="x.mp4", b="b.mp4"), **arguments).changed == 1
+    assert store.read("a").frame_indices[-1] == 7
+
+
+@pytest.mark.usefixtures("running_ray")
+def test_data_that_moves_keeps_its_frames_and_is_hashed_once(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", num_frames=8)
+    store = _store(tmp_path / "store")
+    arguments = {"root": tmp_path, "recipe": RECIPE, "store": store}
+    run_ingest(_at(a="a.mp4"), **arguments)
+    content = store.content_hash()
+    parts = sorted(store.path.glob("part-*"))
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "a.mp4").rename(tmp_path / "moved" / "a.mp4")
+    num_hashed = []
+    for _ in range(2):
+        reports: list[Progress] = []
+        summary = run_ingest(_at(a="moved/a.mp4"), report=reports.append, **arguments)
+        assert (summary.ok, summary.skipped, summary.changed, summary.gone) == (0, 1, 0, 0)
+        num_hashed.append(len(reports))
+    assert num_hashed == [1, 0]
+    assert (store.content_hash(), sorted(store.path.glob("part-*"))) == (content, parts)
+
+
+@pytest.mark.usefixtures("running_ray")
+def test_frames_of_unknown_address_are_compared_with_the_file(tmp_path: Path) -> None:
+    for name, num_frames in (("a", 8), ("b", 8), ("other", 16)):
+        write_clip(tmp_path / f"{name}.mp4", num_frames=num_frames)
+    store = _store(tmp_path / "store")
+    arguments = {"root": tmp_path, "recipe": RECIPE, "store": store}
+    run_ingest(_at(a="a.mp4", b="b.mp4"), **arguments)
+    (store.path / "addresses.parquet").unlink()
+    summary = run_ingest(_at(a="a.mp4", b="other.mp4"), **arguments)
+    assert (summary.ok, summary.skipped, summary.changed) == (1, 1, 1)
+    assert store.read("b").frame_indices[-1] == 15
+
+
+@pytest.mark.usefixtures("running_ray")
+def test_frames_whose_new_address_leads_nowhere_stay_until_there_is_a_file(tmp_path: Path) -> None:
+    write_clip(tmp_path / "x.mp4", num_frames=8)
+    store = _store(tmp_path / "store")
+    arguments = {"root": tmp_path, "recipe": RECIPE, "store": store}
+    run_ingest(_at(a="x.mp4"), **arguments)
+    for _ in range(2):
+        summary = run_ingest(_at(a="y.mp4"), **arguments)
+        assert (summary.skipped, summary.changed, summary.gone) == (1, 0, 1)
+    write_clip(tmp_path / "y.mp4", num_frames=16)
+    summary = run_ingest(_at(a="y.mp4"), **arguments)
+    assert (summary.ok, summary.changed) == (1, 1)
+    assert store.read("a").frame_indices[-1] == 15
+
+
 def test_videos_without_a_file_are_set_aside_without_ray_and_decoded_once_there_is_one(
     tmp_path: Path, running_ray: None
 ) -> None:

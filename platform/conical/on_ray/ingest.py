@@ -1,6 +1,6 @@
 """Videos to stored frames, on a pool of actors.
 
-    1. changed   frames whose clip is another by now are dropped
+    1. changed   frames whose clip is another by now are dropped; a file at another address is hashed to tell
     2. units     chunks of the complete list sorted by id, so that a re-run has the very same units
     3. actor     decodes what a unit lacks in a child process, writes one part and the unit's failures itself
     4. driver    receives counts only: no frame travels through the object store
@@ -30,7 +30,7 @@ from conical.datasets import confined_path
 from conical.on_ray.ingest_actor import Clip, IngestActor, as_row, window_of
 from conical.on_ray.progress import Progress, Report, no_report
 from conical.on_ray.session import silence_data_bars
-from conical.store import FrameStore
+from conical.store import FrameStore, read_addresses, write_addresses
 from conical.video import FrameRecipe
 
 # The decoder's own death is survived by its actor; an actor that dies this often on one unit ends the job.
@@ -46,7 +46,8 @@ class IngestSummary:
         failed: videos set aside by this run.
         skipped: videos that an earlier run had decoded or set aside.
         changed: of `ok` and `failed`: had frames of another file or window, which are gone.
-        gone: of `skipped`: have frames, but their file cannot be read any more; counted by `verify` only.
+        gone: of `skipped`: have frames, but their file cannot be read any more; of all by `verify`, else of those whose
+            address is another by now.
         padded: videos with fewer frames than the recipe asks for, those of earlier runs included.
         seconds: wall time.
         failures_by_kind: all videos that are set aside now, those of earlier runs included, by kind.
@@ -80,7 +81,8 @@ def run_ingest(
     """Decode the frames of every video that has none and was not set aside.
 
     A video that was set aside is tried again when its file has changed. A video that has frames is decoded again when
-    its window in the file has changed, and, with `verify`, when the file has.
+    its window in the file has changed, when its address has changed and other bytes are there, and, with `verify`,
+    when the file has.
 
     Args:
         records: the complete list of videos; a part of it would form other units.
@@ -112,8 +114,9 @@ def run_ingest(
             confined_path(root, record.uri)
     clips = {record.video_id: Clip.of(record) for record in records}
     store.settle()
-    changed, gone = _changed(clips, str(root), store, report=report if verify else None)
+    changed, gone = _changed(clips, str(root), store, verify=verify, report=report)
     store.drop(changed)
+    _remember_addresses(clips, store, gone=gone)
     to_do = _missing(clips, str(root), store, retry_failed=retry_failed)
     counts = Counter({"ok": 0, "failed": _set_aside_absent(clips, to_do, store, root=root)})
     units = _units(clips, to_do, batch_size=batch_size)
@@ -157,7 +160,7 @@ class _Teller:
 
 
 def _changed(
-    clips: Mapping[str, Clip], root: str, store: FrameStore, *, report: Report | None
+    clips: Mapping[str, Clip], root: str, store: FrameStore, *, verify: bool, report: Report
 ) -> tuple[set[str], set[str]]:
     """Videos whose frames are of another clip by now, and those whose file is gone.
 
@@ -165,23 +168,33 @@ def _changed(
         clips: all videos by id.
         root: folder of their files.
         store: has the frames.
-        report: told of the files that were hashed; None: only windows are compared.
+        verify: hash all files, not only those at another address than the frames were read from.
+        report: told of the files that were hashed.
     """
     stored = {video_id: mark for video_id, mark in store.fingerprints().items() if video_id in clips}
     changed = {video_id for video_id, mark in stored.items() if window_of(mark) != clips[video_id].window}
     gone: set[str] = set()
-    if report is None:
-        return changed, gone
+    read_from = read_addresses(store)
+    # an unknown address counts as another one; equal bytes are remembered, so data that moves is hashed once
+    suspects = [video_id for video_id in stored if verify or read_from.get(video_id) != clips[video_id].uri]
     # hashing lets other threads run
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        marks = pool.map(lambda video_id: clips[video_id].fingerprint(root), stored)
-        for number, (video_id, mark) in enumerate(zip(stored, marks, strict=True), start=1):
-            report(Progress(stage="verify", done=number, total=len(stored), unit="files"))
+        marks = pool.map(lambda video_id: clips[video_id].fingerprint(root), suspects)
+        for number, (video_id, mark) in enumerate(zip(suspects, marks, strict=True), start=1):
+            report(Progress(stage="verify", done=number, total=len(suspects), unit="files"))
             if not mark:
                 gone.add(video_id)
             elif mark != stored[video_id]:
                 changed.add(video_id)
     return changed - gone, gone
+
+
+def _remember_addresses(clips: Mapping[str, Clip], store: FrameStore, *, gone: Collection[str]) -> None:
+    """Note where the frames that stay are, and where the others will be read; frames whose file is gone keep theirs."""
+    before = read_addresses(store)
+    after = before | {clip.video_id: clip.uri for clip in clips.values() if clip.uri and clip.video_id not in gone}
+    if after != before:
+        write_addresses(store, after)
 
 
 def _missing(clips: Mapping[str, Clip], root: str, store: FrameStore, *, retry_failed: bool) -> set[str]:

@@ -1,5 +1,6 @@
 """What is kept on disk: workspace, manifest, frames, supplements, runs. The only layer that knows Parquet."""
 
+from conical.store.addresses import read_addresses, write_addresses
 from conical.store.captions import CaptionLedger
 from conical.store.dataset_book import DatasetBook, read_dataset_book, write_dataset_book
 from conical.store.evaluations import EvaluationRecord
@@ -32,6 +33,7 @@ __all__ = [
     "Workspace",
     "list_runs",
     "manifest_hash",
+    "read_addresses",
     "read_dataset_book",
     "read_findings",
     "read_frame_facts",
@@ -40,6 +42,7 @@ __all__ = [
     "read_matrix",
     "read_positives",
     "read_sweep",
+    "write_addresses",
     "write_dataset_book",
     "write_findings",
     "write_leak_free",

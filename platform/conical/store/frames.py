@@ -2,8 +2,8 @@
 
     card.json                          the recipe and its hash
     part-<name>-<content>.parquet      a row a video
-    failures.parquet                   the videos that were set aside
-    failures-<name>.parquet            the same of a step that is still going on
+    failures.parquet                   the videos that were set aside; failures-<name>.parquet while a step goes on
+    addresses.parquet                  where each video was read from (`addresses`)
 
 Writers in several processes write parts of different names; nothing is edited in place.
 """
