@@ -113,7 +113,7 @@ class RayOptions(Options):
         cpus_per_worker: CPUs each rank reserves; fractions leave some for data on a small machine, > 0.
         max_failures: times a training run or trial is restarted from its last checkpoint, >= 0.
         num_captioners: actors of the caption stage, >= 1.
-        decode_deadline_seconds: a file that takes longer is set aside, > 0.
+        decode_deadline_seconds: a file that takes longer than this and 1 s for each MB of it is set aside, > 0.
     """
 
     num_workers: int = 2

@@ -90,7 +90,7 @@ def run_ingest(
         recipe: how frames are sampled; the one of `store`.
         store: where frames and failures go, on a path that all machines see.
         batch_size: videos a unit, >= 1: what an actor holds, writes at once and may lose.
-        deadline_seconds: time that one video may take.
+        deadline_seconds: time that one video may take, as `DecodeProcess`.
         num_workers: actors, one core each; None: as many as the cluster has cores.
         retry_failed: try all that were set aside again.
         verify: hash the files of all videos that have frames.

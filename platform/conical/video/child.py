@@ -21,7 +21,7 @@ from conical.video.recipe import FrameRecipe
 _GRACE_SECONDS = 5
 
 
-def serve(handle: int, deadline_seconds: float) -> None:
+def serve(handle: int) -> None:
     """Answer requests on the socket `handle` until the parent closes it."""
     import av
 
@@ -35,7 +35,7 @@ def serve(handle: int, deadline_seconds: float) -> None:
                 request = json.loads(connection.recv_bytes())
             except EOFError:
                 return
-            signal.alarm(math.ceil(deadline_seconds) + _GRACE_SECONDS)
+            signal.alarm(math.ceil(request["deadline_seconds"]) + _GRACE_SECONDS)
             _answer(connection, request)
             signal.alarm(0)
 

@@ -30,13 +30,18 @@ from conical.video.recipe import FrameRecipe
 
 _START_SECONDS = 120.0
 
+# Time goes with frames, which only reading the file would tell; bytes are known before. 720p video of usual 2.5 Mbit/s
+# has 100 frames a MB, decoded in 0.13 s (767 frames/s, docs/frame_accuracy.md), and 1080p of 5 Mbit/s takes 0.14 s.
+# A second a MB leaves room for a seventh of that bit rate, such as a filmed lecture, or a core shared with others.
+_BYTES_A_SECOND = 1_000_000
+
 
 class DecodeProcess:
     """A child process that decodes one file after another; use it as a context manager.
 
     Args:
         recipe: how frames are sampled.
-        deadline_seconds: wall time that one file may take, > 0.
+        deadline_seconds: wall time that one file may take, > 0; and a second more for each MB of it.
 
     Raises:
         ValueError: `deadline_seconds` is not positive.
@@ -59,7 +64,7 @@ class DecodeProcess:
         with theirs:
             # decoders complain on standard error; kept aside, its last line tells why a child died
             self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-            self._process = _start_child(theirs.fileno(), self._deadline_seconds, self._complaints)
+            self._process = _start_child(theirs.fileno(), self._complaints)
         self._connection = Connection(ours.detach())
 
     def sample(
@@ -75,6 +80,7 @@ class DecodeProcess:
             "recipe": asdict(self._recipe),
             "start_seconds": start_seconds,
             "end_seconds": end_seconds,
+            "deadline_seconds": self._deadline_seconds + _seconds_for_size(Path(path)),
         }
         try:
             return self._ask(request)
@@ -109,10 +115,12 @@ class DecodeProcess:
     def _ask(self, request: dict[str, Any]) -> SampledFrames:
         connection = self._connected()
         connection.send_bytes(json.dumps(request).encode())
-        if not connection.poll(self._deadline_seconds):
+        if not connection.poll(request["deadline_seconds"]):
             self.close()
             raise DecodeError(
-                "too_slow", f"{Path(request['path']).name}: not decoded within {self._deadline_seconds:g} s"
+                "too_slow",
+                f"{Path(request['path']).name}: not decoded within {request['deadline_seconds']:.0f} s: "
+                "raise ray.decode_deadline_seconds, then conical ingest --retry-failed",
             )
         answer = json.loads(connection.recv_bytes())
         if answer["status"] != "ok":
@@ -161,6 +169,11 @@ class DecodeProcess:
         return f"{ending}: {lines[-1][:200]}" if lines else ending
 
 
+def _seconds_for_size(path: Path) -> float:
+    """Time that a file may take beyond the deadline of any; of a folder of images none, only the sampled are read."""
+    return path.stat().st_size / _BYTES_A_SECOND if path.is_file() else 0.0
+
+
 def _receive_into(handle: int, target: memoryview) -> None:
     """Fill `target` from the socket; `Connection` would copy the pixels three times.
 
@@ -174,12 +187,12 @@ def _receive_into(handle: int, target: memoryview) -> None:
         target = target[count:]
 
 
-def _start_child(handle: int, deadline_seconds: float, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start_child(handle: int, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
     """A plain interpreter: `multiprocessing` would import the parent's main program, in a Ray worker all of Ray."""
-    program = "import sys; from conical.video.child import serve; serve(int(sys.argv[1]), float(sys.argv[2]))"
+    program = "import sys; from conical.video.child import serve; serve(int(sys.argv[1]))"
     search_path = os.pathsep.join(entry for entry in sys.path if entry)
     return subprocess.Popen(
-        [sys.executable, "-c", program, str(handle), str(deadline_seconds)],
+        [sys.executable, "-c", program, str(handle)],
         env={**os.environ, "PYTHONPATH": search_path},
         pass_fds=(handle,),
         stdin=subprocess.DEVNULL,

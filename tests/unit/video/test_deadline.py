@@ -15,12 +15,19 @@ from conical.video.pyav_backend import pyav_frames
 
 THIS_FILE = Path(__file__)
 PLUG_IN = THIS_FILE.stem
+TOO_SLOW = "bad.mp4: not decoded within 2 s: raise ray.decode_deadline_seconds, then conical ingest --retry-failed"
 
 
 def hanging_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
     """A decoder that never answers for one file."""
     if info.path.stem == "bad":
         time.sleep(3600)
+    yield from pyav_frames(info)
+
+
+def sleepy_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
+    """A decoder that takes two seconds."""
+    time.sleep(2)
     yield from pyav_frames(info)
 
 
@@ -73,10 +80,21 @@ def test_a_failure_keeps_its_kind_and_the_child_lives_on(clips: Path) -> None:
 
 def test_a_decoder_that_hangs_is_too_slow_and_does_not_hurt_the_next_file(clips: Path) -> None:
     with DecodeProcess(_recipe(f"{PLUG_IN}:hanging_frames"), deadline_seconds=2.0) as process:
-        with pytest.raises(DecodeError, match=r"bad.mp4: not decoded within 2 s") as caught:
+        with pytest.raises(DecodeError, match=TOO_SLOW) as caught:
             process.sample(clips / "bad.mp4")
         assert caught.value.kind == "too_slow"
         assert named_indices(process.sample(clips / "good.mp4").frames) == [0, 4, 7, 11]
+
+
+def test_a_large_file_is_given_more_time(clips: Path) -> None:
+    with (clips / "good.mp4").open("ab") as file:
+        # a box that players skip: the size alone counts
+        file.write((8_000_000).to_bytes(4, "big") + b"free")
+        file.truncate(file.tell() + 8_000_000 - 8)
+    with DecodeProcess(_recipe(f"{PLUG_IN}:sleepy_frames"), deadline_seconds=1.0) as process:
+        assert named_indices(process.sample(clips / "good.mp4").frames) == [0, 4, 7, 11]
+        with pytest.raises(DecodeError, match="bad.mp4: not decoded within 1 s"):
+            process.sample(clips / "bad.mp4")
 
 
 def test_a_decoder_that_dies_twice_is_crashed_and_does_not_hurt_the_next_file(clips: Path) -> None:
