@@ -53,7 +53,7 @@ def sample_frames(
         `recipe.num_frames` frames, (num_frames, size, size, 3).
 
     Raises:
-        DecodeError: see `probe` and the backends; also `truncated` when no frame lies in the window.
+        DecodeError: see `probe` and the backends; also `truncated` when the window starts after the last frame.
     """
     info = probe(path)
     window = _Window(start_seconds, end_seconds)
@@ -131,17 +131,20 @@ def _choose(clip: _Clip, *, info: VideoInfo, recipe: FrameRecipe, window: _Windo
 def _read(info: VideoInfo, backend: Backend, *, window: _Window, wanted: frozenset[int], size: int) -> _Reading:
     pictures: dict[int, NDArray[np.uint8]] = {}
     seconds: list[float] = []
-    first, latest = 0, 0.0
+    first, latest, before = 0, 0.0, 0.0
     with closing(backend(info)) as frames:
         for index, frame in enumerate(frames):
             # time stamps can run backwards where a file is joined from parts; the decoder's order is the truth
             latest = max(latest, frame.seconds)
             if window.end_seconds is not None and latest >= window.end_seconds:
+                if not seconds and first:
+                    # between two frames the earlier one is on show
+                    return _Reading(_Clip(first - 1, (before,)), pictures)
                 break
             if latest < window.start_seconds:
-                first = index + 1
-                continue
-            seconds.append(latest)
+                first, before = index + 1, latest
+            else:
+                seconds.append(latest)
             if index in wanted:
                 if frame.is_corrupt:
                     raise DecodeError("corrupt", f"{info.path.name}: frame {index} is damaged")

@@ -141,7 +141,10 @@ def sample_indices(
 
 
 def window_span(frame_seconds: Sequence[float], *, start_seconds: float, end_seconds: float | None) -> range:
-    """Indices of the frames whose time lies in `[start_seconds, end_seconds)`.
+    """Indices of the frames whose time lies in `[start_seconds, end_seconds)`; between two frames that of the first.
+
+    The first of two is what is on show then. A window that starts after the last frame has none: how long that is shown
+    is not known.
 
     Args:
         frame_seconds: time of each frame, never decreasing.
@@ -150,7 +153,11 @@ def window_span(frame_seconds: Sequence[float], *, start_seconds: float, end_sec
 
     >>> window_span([0.0, 0.5, 1.0, 1.5], start_seconds=0.5, end_seconds=1.5)
     range(1, 3)
+    >>> window_span([0.0, 0.5, 1.0, 1.5], start_seconds=0.6, end_seconds=0.9)
+    range(1, 2)
     """
     first = bisect_left(frame_seconds, start_seconds)
     last = len(frame_seconds) if end_seconds is None else bisect_left(frame_seconds, end_seconds)
+    if first >= last and 0 < first < len(frame_seconds):
+        return range(first - 1, first)
     return range(first, max(first, last))

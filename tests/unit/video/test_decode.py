@@ -58,6 +58,23 @@ def test_a_window_holds_the_frames_of_its_times(tmp_path: Path, kind: str) -> No
     assert named_indices(sampled.frames) == [5, 10, 14]
 
 
+@pytest.mark.parametrize("decoder", BACKENDS)
+def test_a_window_between_two_frames_has_the_one_on_show(tmp_path: Path, decoder: str) -> None:
+    path = write_clip(tmp_path / "clip.mp4", num_frames=12, ticks=[round(1000 * index / 3) for index in range(12)])
+    recipe = FrameRecipe(size=16, num_frames=2, decoder=decoder)
+    # frames at 2.667, 3.0 and 3.333 s
+    sampled = sample_frames(path, recipe, start_seconds=3.05, end_seconds=3.15)
+    assert (sampled.frame_indices, sampled.is_padded) == ((9, 9), True)
+    assert named_indices(sampled.frames) == [9, 9]
+    assert sampled.pts_seconds == pytest.approx((3.0, 3.0))
+    # a window that starts at a frame holds that one
+    assert sample_frames(path, recipe, start_seconds=3.0, end_seconds=3.1).frame_indices == (9, 9)
+    # how long the last frame, of 3.667 s, is on show is not known
+    with pytest.raises(DecodeError, match=r"no frame between 3.9 s and 4.0 s; the file lasts 3.667 s") as caught:
+        sample_frames(path, recipe, start_seconds=3.9, end_seconds=4.0)
+    assert caught.value.kind == "truncated"
+
+
 def test_a_window_past_the_end_is_refused(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", num_frames=10)
     with pytest.raises(DecodeError, match=r"no frame between 3.0 s and 4.0 s; the file lasts 0.360 s") as caught:
