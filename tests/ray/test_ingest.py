@@ -105,7 +105,7 @@ def undisturbed(running_ray: None, root: Path, tmp_path_factory: pytest.TempPath
     reports: list[Progress] = []
     store, summary = _run(tmp_path_factory.mktemp("store"), root, report=reports.append)
     assert (summary.ok, summary.failed, summary.skipped) == (NUM_GOOD, len(BROKEN), 0)
-    assert (summary.changed, summary.gone, summary.padded) == (0, 0, 1)
+    assert (summary.changed, summary.gone, summary.padded) == ((), (), 1)
     assert summary.failures_by_kind == {
         "empty": 1,
         "missing": 1,
@@ -237,12 +237,13 @@ def test_a_changed_file_is_noticed_when_asked_and_its_frames_replaced(tmp_path: 
     (tmp_path / "c.mp4").write_text("not a video any more")
     (tmp_path / "d.mp4").unlink()
     summary = run_ingest(_records("a", "b", "c", "d"), store=store, **arguments)
-    assert (summary.skipped, summary.changed, summary.gone) == (4, 0, 0)
+    assert (summary.skipped, summary.changed, summary.gone) == (4, (), ())
     assert store.read("b").frame_indices[-1] == 7
 
     reports: list[Progress] = []
     summary = run_ingest(_records("a", "b", "c", "d"), store=store, verify=True, report=reports.append, **arguments)
-    assert (summary.ok, summary.failed, summary.skipped, summary.changed, summary.gone) == (1, 1, 2, 2, 1)
+    assert (summary.ok, summary.failed, summary.skipped) == (1, 1, 2)
+    assert (summary.changed, summary.gone) == (("b", "c"), ("d",))
     assert reports[3] == Progress(stage="verify", done=4, total=4, unit="files")
     assert store.read("b").frame_indices[-1] == 15
     assert {failure.video_id: failure.kind for failure in store.failures()} == {"c": "not_a_video"}
@@ -262,7 +263,7 @@ def test_a_changed_window_is_noticed_without_being_asked(tmp_path: Path) -> None
     arguments = {"root": tmp_path, "recipe": RECIPE, "store": _store(tmp_path / "store")}
     run_ingest([*_records("a"), *_records("b", start_seconds=0.4)], **arguments)
     summary = run_ingest([*_records("a", end_seconds=0.2), *_records("b", start_seconds=0.4)], **arguments)
-    assert (summary.ok, summary.skipped, summary.changed) == (1, 1, 1)
+    assert (summary.ok, summary.skipped, summary.changed) == (1, 1, ("a",))
     assert arguments["store"].read("a").frame_indices == (0, 1, 3, 4)
     assert arguments["store"].read("b").frame_indices[0] == 10
 
@@ -280,12 +281,12 @@ def test_a_corrected_address_is_noticed_without_being_asked(tmp_path: Path) -> N
     run_ingest(_at(a="x.mp4", b="b.mp4"), **arguments)
     reports: list[Progress] = []
     summary = run_ingest(_at(a="y.mp4", b="b.mp4"), report=reports.append, **arguments)
-    assert (summary.ok, summary.skipped, summary.changed) == (1, 1, 1)
+    assert (summary.ok, summary.skipped, summary.changed) == (1, 1, ("a",))
     assert store.read("a").frame_indices[-1] == 15
     # only the one whose address is another was hashed
     assert reports[0] == Progress(stage="verify", done=1, total=1, unit="files")
     # and back again, which a store that forgot the second address would not notice
-    assert run_ingest(_at(a="x.mp4", b="b.mp4"), **arguments).changed == 1
+    assert run_ingest(_at(a="x.mp4", b="b.mp4"), **arguments).changed == ("a",)
     assert store.read("a").frame_indices[-1] == 7
 
 
@@ -303,7 +304,7 @@ def test_data_that_moves_keeps_its_frames_and_is_hashed_once(tmp_path: Path) -> 
     for _ in range(2):
         reports: list[Progress] = []
         summary = run_ingest(_at(a="moved/a.mp4"), report=reports.append, **arguments)
-        assert (summary.ok, summary.skipped, summary.changed, summary.gone) == (0, 1, 0, 0)
+        assert (summary.ok, summary.skipped, summary.changed, summary.gone) == (0, 1, (), ())
         num_hashed.append(len(reports))
     assert num_hashed == [1, 0]
     assert (store.content_hash(), sorted(store.path.glob("part-*"))) == (content, parts)
@@ -318,7 +319,7 @@ def test_frames_of_unknown_address_are_compared_with_the_file(tmp_path: Path) ->
     run_ingest(_at(a="a.mp4", b="b.mp4"), **arguments)
     (store.path / "addresses.parquet").unlink()
     summary = run_ingest(_at(a="a.mp4", b="other.mp4"), **arguments)
-    assert (summary.ok, summary.skipped, summary.changed) == (1, 1, 1)
+    assert (summary.ok, summary.skipped, summary.changed) == (1, 1, ("b",))
     assert store.read("b").frame_indices[-1] == 15
 
 
@@ -330,10 +331,10 @@ def test_frames_whose_new_address_leads_nowhere_stay_until_there_is_a_file(tmp_p
     run_ingest(_at(a="x.mp4"), **arguments)
     for _ in range(2):
         summary = run_ingest(_at(a="y.mp4"), **arguments)
-        assert (summary.skipped, summary.changed, summary.gone) == (1, 0, 1)
+        assert (summary.skipped, summary.changed, summary.gone) == (1, (), ("a",))
     write_clip(tmp_path / "y.mp4", num_frames=16)
     summary = run_ingest(_at(a="y.mp4"), **arguments)
-    assert (summary.ok, summary.changed) == (1, 1)
+    assert (summary.ok, summary.changed) == (1, ("a",))
     assert store.read("a").frame_indices[-1] == 15
 
 
@@ -356,7 +357,7 @@ def test_videos_without_a_file_are_set_aside_without_ray_and_decoded_once_there_
     assert (summary.ok, summary.failures_by_kind) == (1, {})
     # a video whose file is gone keeps its frames
     summary = run_ingest(records, root=tmp_path, recipe=RECIPE, store=store, verify=True)
-    assert (summary.skipped, summary.changed, summary.gone) == (1, 0, 1)
+    assert (summary.skipped, summary.changed, summary.gone) == (1, (), ("a",))
 
 
 @pytest.mark.shared_data

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ray.data import ActorPoolStrategy
 from conical.core.errors import ClusterError, StoreError
 from conical.core.hashing import stable_hash
 from conical.core.options import require
-from conical.core.records import VideoRecord
+from conical.core.records import Failure, VideoRecord
 from conical.datasets import confined_path
 from conical.on_ray.ingest_actor import Clip, IngestActor, as_row, window_of
 from conical.on_ray.progress import Progress, Report, no_report
@@ -45,22 +45,27 @@ class IngestSummary:
         ok: videos decoded by this run.
         failed: videos set aside by this run.
         skipped: videos that an earlier run had decoded or set aside.
-        changed: of `ok` and `failed`: had frames of another file or window, which are gone.
-        gone: of `skipped`: have frames, but their file cannot be read any more; of all by `verify`, else of those whose
-            address is another by now.
+        changed: ids; of `ok` and `failed` those that had frames of another file or window, which were dropped.
+        gone: ids; of `skipped` those that have frames, but no file that can be read any more: of all with `verify`,
+            else of those whose address is another by now.
         padded: videos with fewer frames than the recipe asks for, those of earlier runs included.
         seconds: wall time.
-        failures_by_kind: all videos that are set aside now, those of earlier runs included, by kind.
+        failures: all videos that are set aside now, those of earlier runs included.
     """
 
     ok: int
     failed: int
     skipped: int
-    changed: int
-    gone: int
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
     padded: int
     seconds: float
-    failures_by_kind: Mapping[str, int]
+    failures: tuple[Failure, ...] = field(repr=False)
+
+    @property
+    def failures_by_kind(self) -> dict[str, int]:
+        """How many are set aside, by kind."""
+        return dict(sorted(Counter(failure.kind for failure in self.failures).items()))
 
 
 def run_ingest(
@@ -99,7 +104,7 @@ def run_ingest(
         stage: what progress is called.
 
     Returns:
-        Counts.
+        Counts, and which videos are worth a look.
 
     Raises:
         DataError: an address leaves the root.
@@ -130,17 +135,17 @@ def run_ingest(
             counts.update(result)
             tell(counts)
     store.settle()
-    failures = [failure for failure in store.failures() if failure.video_id in clips]
+    failures = tuple(failure for failure in store.failures() if failure.video_id in clips)
     assert counts.total() == len(to_do), (counts, len(to_do))
     assert len(store.video_ids() & clips.keys()) + len(failures) == len(records)
     return IngestSummary(
         **counts,
         skipped=len(records) - len(to_do),
-        changed=len(changed),
-        gone=len(gone),
+        changed=tuple(sorted(changed)),
+        gone=tuple(sorted(gone)),
         padded=len(store.padded() & clips.keys()),
         seconds=time.monotonic() - started,
-        failures_by_kind=dict(sorted(Counter(failure.kind for failure in failures).items())),
+        failures=failures,
     )
 
 
