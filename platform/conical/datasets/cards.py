@@ -18,6 +18,7 @@ from conical.datasets.importing import assemble, check_lists, check_records
 from conical.datasets.manifest import read_manifest_file
 from conical.datasets.msrvtt import MSRVTT_LISTS, read_msrvtt
 from conical.datasets.msvd import MSVD_LISTS, read_msvd
+from conical.datasets.reader_options import refuse_unknown_options
 from conical.datasets.scenes import read_scenes
 from conical.datasets.validation import hold_out
 from conical.datasets.videomind import read_videomind
@@ -174,12 +175,8 @@ def read_dataset(
         raise ConfigError(f"dataset {name!r} must name a DatasetCard, got {type(card).__name__}")
     if not Path(root).is_dir():
         raise DataError(f"dataset root {root} of {name!r} must be a folder: make it, or mend dataset.root")
-    try:
-        content = card.reader(root, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise ConfigError(f"dataset {name!r} has no such option ({error}); given were {', '.join(options)}") from error
+    refuse_unknown_options(options, card.reader, dataset=name, common=("videos", "validation"))
+    content = card.reader(root, **options)
     annotations = content if isinstance(content, Annotations) else Annotations(videos=tuple(content))
     check_records(annotations.videos, name=name)
     check_lists(annotations, card.lists, name=card.name)

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from conical.core.errors import ConfigError, DataError
-from conical.core.options import did_you_mean
+from conical.core.errors import DataError
 from conical.core.records import SPLITS, VideoRecord
 from conical.datasets.annotation_entries import entry, split_of_each, to_record, typed
 from conical.datasets.annotation_files import AnnotationFile, AnnotationFiles, read_ids, read_json
 from conical.datasets.annotations import Annotations, PublishedList
+from conical.datasets.reader_options import require_option
 
 SENTENCE_ORDERS = ("file", "time")
 SENTENCE_NAMES = ("listed", "all")
@@ -66,8 +66,8 @@ def read_didemo(root: str | Path, *, order: str = "file", names: str = "listed")
         ConfigError: no such order or names.
         DataError: a file is missing or broken, or a listed video has no sentence in it.
     """
-    _require_choice("order", order, SENTENCE_ORDERS)
-    _require_choice("names", names, SENTENCE_NAMES)
+    require_option(order, SENTENCE_ORDERS, option="order", dataset="didemo")
+    require_option(names, SENTENCE_NAMES, option="names", dataset="didemo")
     files = AnnotationFiles.scan(root)
     why = "take the file lists of 8,392, 1,065 and 1,004 videos"
     listed = {split: read_ids(files.require(f"{split}_list.txt", why=why)) for split in SPLITS}
@@ -92,14 +92,6 @@ def read_didemo(root: str | Path, *, order: str = "file", names: str = "listed")
         absent={split: len(lists[split]) for split in SPLITS if split not in found},
         notes=tuple(notes),
     )
-
-
-def _require_choice(option: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ConfigError(
-            f"option {option} of 'didemo' must be one of {', '.join(allowed)}; got {value!r}."
-            + did_you_mean(value, allowed)
-        )
 
 
 def _video_id(name: str) -> str:

@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conical.core.errors import ConfigError, DataError
-from conical.core.options import did_you_mean
+from conical.core.errors import DataError
 from conical.core.records import VideoRecord
 from conical.datasets.annotation_entries import entry, split_of_each, to_record, typed
 from conical.datasets.annotation_files import AnnotationFile, AnnotationFiles, read_ids, read_json, read_rows
 from conical.datasets.annotations import Annotations, PublishedList
+from conical.datasets.reader_options import require_option
 from conical.datasets.validation import hold_out
 
 MSRVTT_SPLITS = ("1k-A", "1k-A-7k", "1k-B", "full")
@@ -96,11 +96,7 @@ def read_msrvtt(root: str | Path, *, split: str = "1k-A") -> Annotations:
         ConfigError: no such split.
         DataError: a file is missing or broken, or a listed video has no annotation.
     """
-    if split not in MSRVTT_SPLITS:
-        raise ConfigError(
-            f"option split of 'msrvtt' must be one of {', '.join(MSRVTT_SPLITS)}; got {split!r}."
-            + did_you_mean(split, MSRVTT_SPLITS)
-        )
+    require_option(split, MSRVTT_SPLITS, option="split", dataset="msrvtt")
     files = AnnotationFiles.scan(root)
     videos = _read_videos(files)
     lists = _read_lists(files, videos, split)

@@ -39,8 +39,37 @@ def test_a_missing_root_is_named(tmp_path: Path) -> None:
 
 
 def test_an_option_that_the_reader_has_not_got_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"dataset 'scenes' has no such option .*given were colour"):
+    with pytest.raises(
+        ConfigError, match=r"^dataset 'scenes' has no option 'colour': choose one of videos, validation\.$"
+    ):
         datasets.load("scenes", tmp_path, colour="red")
+    with pytest.raises(
+        ConfigError,
+        match=r"'manifest' has no option 'video': choose one of file, videos, validation. Did you mean 'videos'",
+    ):
+        datasets.load("manifest", tmp_path, video="clips")
+
+
+def test_a_defect_inside_a_reader_does_not_pass_for_a_users_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reader(root: Path) -> list[VideoRecord]:
+        return _record(colour="red")  # type: ignore[call-arg]
+
+    card = DatasetCard(name="defect", description="x", reader=reader, source="x", licence="x")
+    monkeypatch.setitem(DATASETS, "defect", card)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        datasets.load("defect", tmp_path)
+
+
+def test_a_reader_may_take_options_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reader(root: Path, **options: str) -> list[VideoRecord]:
+        return [_record(video_id=options["colour"])]
+
+    (tmp_path / "a.mp4").touch()
+    card = DatasetCard(name="open", description="x", reader=reader, source="x", licence="x")
+    monkeypatch.setitem(DATASETS, "open", card)
+    assert [record.video_id for record in datasets.load("open", tmp_path, colour="red")] == ["red"]
 
 
 def test_a_name_that_is_no_card_is_refused(tmp_path: Path) -> None:
