@@ -54,10 +54,13 @@ def assemble(
         num_duplicate_captions=sum(len(record.captions) - len(set(record.captions)) for record in kept),
         lists={list_name: hash_ids(ids) for list_name, ids in _lists(annotations).items()},
         missing=tuple(sorted(record.video_id for record in kept if not record.uri)),
-        notes=annotations.notes,
+        notes=(*annotations.notes, *_missing_addresses(annotations, kept)),
     )
     if summary.is_partial and not allow_missing:
-        raise DataError(missing_sentence(summary) + ": get them, or allow it (--allow-missing, dataset.allow_missing)")
+        addresses = "".join(f"; {note}" for note in _missing_addresses(annotations, kept))
+        raise DataError(
+            missing_sentence(summary) + addresses + ": get them, or allow it (--allow-missing, dataset.allow_missing)"
+        )
     return kept, summary
 
 
@@ -167,6 +170,17 @@ def _with_files(annotations: Annotations, root: Path, *, name: str, videos: str)
             uri = plain_uri(root, uri) if _is_there(confined_path(root, uri)) else ""
         records.append(dataclasses.replace(record, uri=uri))
     return records
+
+
+def _missing_addresses(annotations: Annotations, records: Sequence[VideoRecord]) -> list[str]:
+    """A sentence about the listed addresses that hold no file, if there are such."""
+    missing = [
+        f"{record.video_id} at {record.uri}"
+        for record, found in zip(annotations.videos, records, strict=True)
+        if record.uri and not found.uri
+    ]
+    more = " …" if len(missing) > _NAMED else ""
+    return [f"listed but not there: {', '.join(sorted(missing)[:_NAMED])}{more}"] if missing else []
 
 
 def _searched(root: Path, videos: str) -> Path:

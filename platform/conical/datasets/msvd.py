@@ -18,17 +18,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from conical.core.errors import ConfigError, DataError
-from conical.core.options import did_you_mean
+from conical.core.errors import DataError
 from conical.core.records import VideoRecord
 from conical.datasets.annotation_entries import split_of_each, to_record, typed
 from conical.datasets.annotation_files import AnnotationFile, AnnotationFiles, read_ids, read_json, read_lines
 from conical.datasets.annotations import Annotations, PublishedList
 from conical.datasets.plain_pickle import load_plain_pickle
+from conical.datasets.reader_options import require_option
 
 CAPTION_FILES = ("captions_msvd.json", "raw-captions.pkl", "AllVideoDescriptions.txt")
 MSVD_LISTS = {
@@ -57,11 +57,8 @@ def read_msvd(root: str | Path, *, captions: str = "") -> Annotations:
         ConfigError: no such caption file is known.
         DataError: a file is missing or broken, or a listed video has no captions in it.
     """
-    if captions and captions not in CAPTION_FILES:
-        raise ConfigError(
-            f"option captions of 'msvd' must be one of {', '.join(CAPTION_FILES)}; got {captions!r}."
-            + did_you_mean(captions, CAPTION_FILES)
-        )
+    if captions:
+        require_option(captions, CAPTION_FILES, option="captions", dataset="msvd")
     files = AnnotationFiles.scan(root)
     source = files.require(*([captions] if captions else CAPTION_FILES), why="download MSVD's captions there")
     why = "take the lists of 1,200, 100 and 670 videos"
@@ -71,11 +68,14 @@ def read_msvd(root: str | Path, *, captions: str = "") -> Annotations:
     if lost := [video_id for video_id in splits if video_id not in texts]:
         raise DataError(f"{source} has no captions of {len(lost):,} listed videos (the first: {lost[0]!r})")
     unread = [name for name in CAPTION_FILES if name != source.name and files.find(name)]
+    other_names, notes = _other_names(files, splits)
+    if unread:
+        notes.append(f"captions come from {source.name}; not read: {', '.join(unread)}")
     return Annotations(
         videos=tuple(_to_record(video_id, split, texts[video_id], source) for video_id, split in splits.items()),
         lists=lists,
-        other_names=_other_names(files),
-        notes=(f"captions come from {source.name}; not read: {', '.join(unread)}",) if unread else (),
+        other_names=other_names,
+        notes=tuple(notes),
     )
 
 
@@ -129,7 +129,8 @@ def _to_record(video_id: str, split: str, captions: tuple[str, ...], file: Annot
     )
 
 
-def _other_names(files: AnnotationFiles) -> Mapping[str, tuple[str, ...]]:
+def _other_names(files: AnnotationFiles, listed: Collection[str]) -> tuple[Mapping[str, tuple[str, ...]], list[str]]:
+    """Video id to its other name, and what there is to say about them."""
     file = files.find("youtube_mapping.txt")
     names = {}
     for number, line in read_lines(file) if file else ():
@@ -137,4 +138,11 @@ def _other_names(files: AnnotationFiles) -> Mapping[str, tuple[str, ...]]:
         if len(words) != 2:
             raise DataError(f"{file}, line {number} must be a video id and a name, got {line[:80]!r}: mend it")
         names[words[0]] = (words[1],)
-    return names
+    unknown = [video_id for video_id in names if video_id not in listed]
+    if unknown and len(unknown) == len(names):
+        raise DataError(
+            f"{file} must have a video id and then its name on each line, but none of its {len(names):,} ids is in a "
+            f"list (the first: {unknown[0]!r}): swap the columns, or remove it"
+        )
+    note = f"{len(unknown):,} of {len(names):,} ids of youtube_mapping.txt are in no list (the first: "
+    return names, [note + f"{unknown[0]!r})"] if unknown else []

@@ -48,7 +48,8 @@ def hold_out(records: Sequence[VideoRecord], *, count: int, salt: str) -> list[V
         num_free = sum(len(ids) for ids in sources.values())
         raise DataError(
             f"a validation split of {count:,} videos cannot be cut from train: whole sources give {len(held):,} of the "
-            f"{num_free:,} videos whose source no other split uses; ask for fewer"
+            f"{num_free:,} videos whose source no other split uses; ask for fewer "
+            f"(--option validation={len(held)}, 0 for none)"
         )
     return [
         dataclasses.replace(record, split="val") if record.split == "train" and record.video_id in held else record

@@ -32,6 +32,7 @@ from conical.datasets.annotation_files import (
     read_rows,
 )
 from conical.datasets.annotations import Annotations
+from conical.datasets.reader_options import require_option
 
 LAYERS = ("factual", "abstract", "intent")
 # What this reader knows a field as, and what it is called in the files unless the option `fields` says otherwise
@@ -61,22 +62,24 @@ def read_videomind(root: str | Path, *, layer: str = "factual", fields: str = ""
     """
     layers = _layers(layer)
     names = _field_names(fields)
-    records = [
-        _to_record(row, where, names, layers=layers, split=split)
-        for source, split in _sources(AnnotationFiles.scan(root), file)
-        for where, row in _read_rows(source, names["video_id"])
-    ]
-    note = "no file of this dataset was at hand when its reader was written: look at what it read"
-    return Annotations(videos=tuple(records), notes=(note,))
+    records = []
+    notes = ["no file of this dataset was at hand when its reader was written: look at what it read"]
+    for source, split in _sources(AnnotationFiles.scan(root), file):
+        read = [
+            _to_record(row, where, names, layers=layers, split=split)
+            for where, row in _read_rows(source, names["video_id"])
+        ]
+        records += read
+        if other := sum(record.split != split for record in read) if split else 0:
+            notes.append(
+                f"{other:,} of {len(read):,} rows of {source.name} name another split than it does: theirs is kept"
+            )
+    return Annotations(videos=tuple(records), notes=tuple(notes))
 
 
 def _layers(layer: str) -> tuple[str, ...]:
     allowed = (*LAYERS, "all")
-    if layer not in allowed:
-        raise ConfigError(
-            f"option layer of 'videomind' must be one of {', '.join(allowed)}; got {layer!r}."
-            + did_you_mean(layer, allowed)
-        )
+    require_option(layer, allowed, option="layer", dataset="videomind")
     return LAYERS if layer == "all" else (layer,)
 
 

@@ -116,6 +116,9 @@ def test_a_listed_address_without_a_file_is_missing(tmp_path: Path) -> None:
     records, summary = assemble(annotations, tmp_path, name="mine", allow_missing=True)
     assert [record.uri for record in records] == ["", "shard.tar/b.mp4"]
     assert summary.missing == ("a",)
+    assert summary.notes == ("listed but not there: a at gone.mp4",)
+    with pytest.raises(DataError, match=r"found \(a\); listed but not there: a at gone.mp4: get them, or allow it"):
+        assemble(annotations, tmp_path, name="mine")
 
 
 def test_one_file_has_one_address_however_a_list_spells_it(tmp_path: Path) -> None:

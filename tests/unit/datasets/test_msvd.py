@@ -98,6 +98,19 @@ def test_the_mapping_gives_files_their_other_names(root: Path) -> None:
         read_msvd(root)
 
 
+def test_a_mapping_of_other_ids_is_said_and_one_the_wrong_way_round_is_refused(root: Path) -> None:
+    _write_json(root)
+    (root / "youtube_mapping.txt").write_text("-4wsuPCjDBc_5_15 vid1\nnot_listed_1_2 vid2\n")
+    annotations = read_msvd(root)
+    assert annotations.other_names["-4wsuPCjDBc_5_15"] == ("vid1",)
+    assert annotations.notes == ("1 of 2 ids of youtube_mapping.txt are in no list (the first: 'not_listed_1_2')",)
+    (root / "youtube_mapping.txt").write_text("vid1 -4wsuPCjDBc_5_15\nvid2 bQJQGoJF7_k_162_169\n")
+    with pytest.raises(
+        DataError, match=r"mapping.txt must have a video id and .*none of its 2 ids is in a list .*'vid1'.*: swap the"
+    ):
+        read_msvd(root)
+
+
 class _Command:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, ("false",)

@@ -63,7 +63,7 @@ def test_a_source_that_is_too_large_is_passed_over() -> None:
     with pytest.raises(
         DataError,
         match=r"a validation split of 9 videos cannot be cut from train: whole sources give 2 of the 12 videos whose "
-        "source no other split uses; ask for fewer",
+        r"source no other split uses; ask for fewer \(--option validation=2, 0 for none\)",
     ):
         hold_out(records, count=9, salt="x")
 

@@ -91,6 +91,14 @@ def test_val_is_held_out_from_train_where_there_is_none(tmp_path: Path) -> None:
         read_dataset("videomind", tmp_path, allow_missing=True)
 
 
+def test_rows_of_another_split_than_their_file_are_counted(tmp_path: Path) -> None:
+    _write(tmp_path, "test.json", ROW, {**ROW, "video_id": "v2", "split": "train"})
+    _write(tmp_path, "videomind.json", {**ROW, "video_id": "v3", "split": "val"})
+    annotations = read_videomind(tmp_path)
+    assert {record.video_id: record.split for record in annotations.videos}["v2"] == "train"
+    assert annotations.notes[1:] == ("1 of 2 rows of test.json name another split than it does: theirs is kept",)
+
+
 def test_one_file_may_be_named(tmp_path: Path) -> None:
     _write(tmp_path, "test.json", ROW)
     _write(tmp_path, "mine.json", {**ROW, "video_id": "v2"})
