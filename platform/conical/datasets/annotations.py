@@ -29,7 +29,7 @@ class Annotations:
             of the card's variant are compared with it by count and hash.
         variant: which of the card's splits into lists was read (`1k-A`); "" where there is one only.
         other_names: video id to further names that its file may have (MSVD's youtube names), without extension.
-        absent: split to videos that a published list names but whose annotations are not there (DiDeMo's train).
+        absent: split to ids that a published list names but whose annotations are not there (DiDeMo's train).
         notes: sentences for the user.
     """
 
@@ -37,7 +37,7 @@ class Annotations:
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     variant: str = ""
     other_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    absent: Mapping[str, int] = field(default_factory=dict)
+    absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

@@ -89,7 +89,7 @@ def read_didemo(root: str | Path, *, order: str = "file", names: str = "listed")
         videos=tuple(records),
         lists=lists,
         other_names={_video_id(name): (name,) for split in SPLITS for name in listed[split]},
-        absent={split: len(lists[split]) for split in SPLITS if split not in found},
+        absent={split: lists[split] for split in SPLITS if split not in found},
         notes=tuple(notes),
     )
 

@@ -43,7 +43,9 @@ def assemble(
     records = _with_files(annotations, Path(root), name=name, videos=videos)
     kept = [_without_blank_captions(record) for record in records]
     found = Counter(record.split for record in kept if record.uri)
-    expected = Counter(record.split for record in kept) + Counter(annotations.absent)
+    absent = [video_id for ids in annotations.absent.values() for video_id in ids]
+    expected = Counter(record.split for record in kept)
+    expected.update({split: len(ids) for split, ids in annotations.absent.items()})
     summary = DatasetSummary(
         name=name,
         variant=annotations.variant,
@@ -53,7 +55,7 @@ def assemble(
         - sum(len(record.captions) for record in kept),
         num_duplicate_captions=sum(len(record.captions) - len(set(record.captions)) for record in kept),
         lists={list_name: hash_ids(ids) for list_name, ids in _lists(annotations).items()},
-        missing=tuple(sorted(record.video_id for record in kept if not record.uri)),
+        missing=tuple(sorted([*absent, *(record.video_id for record in kept if not record.uri)])),
         notes=(*annotations.notes, *_missing_addresses(annotations, kept)),
     )
     if summary.is_partial and not allow_missing:
