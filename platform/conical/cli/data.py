@@ -203,12 +203,20 @@ def _print_import(
         console.print(missing_sentence(summary), highlight=False, markup=False)
     console.print(f"manifest -> {workspace.manifest(experiment.dataset.folder)}", highlight=False, markup=False)
     console.print("in a config file:", highlight=False)
-    console.print(_config_lines(experiment), highlight=False, markup=False)
+    console.print(_config_lines(experiment), highlight=False, markup=False, soft_wrap=True)
 
 
 def _config_lines(experiment: Experiment) -> str:
     import tomli_w
 
+    from conical.config import Experiment
+
     options = experiment.dataset
+    whole = "msrvtt" if options.name == "msrvtt" else "manifest"
+    advice = (
+        f"# other tables: copy those of jobs/configs/{whole}-vitb32-ceo.toml;\n"
+        f"# without them the demo's small model and its frames of {Experiment().frames.size} px are used"
+    )
     lines = {"name": options.name, "root": options.root, "allow_missing": options.allow_missing}
-    return tomli_w.dumps({"dataset": lines | ({"reader": options.reader} if options.reader else {})}).rstrip()
+    table = tomli_w.dumps({"dataset": lines | ({"reader": options.reader} if options.reader else {})}).rstrip()
+    return f"{table}\n{advice}"

@@ -16,6 +16,7 @@ from conical.datasets.distributions import Distribution
 from conical.reports.plotting import PALETTE, Drawing, blank, headline, render
 
 _MAX_BINS = 40
+_MAX_WHOLE_BINS = 100  # up to here each whole number has a bin of its own
 _SHOWN_PERCENTILE = 99.5  # a few very long texts would squeeze all others into one bar
 # colour, and width of the line: a narrow one upon a wide one shows both where they coincide
 _SPLIT_LINES = {"train": (PALETTE[5], 4.0), "val": (PALETTE[1], 2.2), "test": (PALETTE[6], 1.1)}
@@ -112,7 +113,7 @@ def _histogram(panel: Axes, one: Distribution) -> None:
 
 
 def bin_edges(one: Distribution) -> np.ndarray:
-    """Edges of some 40 equal bins, up to where all but a few values are; counts lie in the middle of theirs."""
+    """Edges of equal bins, up to where all but a few values are; the first that is not empty starts at the least."""
     values = one.values
     least, most = float(values.min()), float(np.percentile(values, _SHOWN_PERCENTILE))
     if values.max() <= 1.5 * most:
@@ -120,9 +121,10 @@ def bin_edges(one: Distribution) -> np.ndarray:
     if one.unit:
         return np.linspace(least, most if most > least else least + 1, _MAX_BINS + 1)
     # one empty bin on either side, so that a single value is a bar and not a wall
-    first, last = math.floor(least) - 1, math.ceil(most) + 1
-    step = math.ceil((last - first + 1) / _MAX_BINS)
-    return np.arange(first, last + 1 + step, step) - 0.5
+    first, last = math.floor(least), math.ceil(most) + 1
+    num_whole = last - first + 2
+    step = 1 if num_whole <= _MAX_WHOLE_BINS else math.ceil(num_whole / _MAX_BINS)
+    return np.arange(first - step, last + 1 + step, step) - 0.5
 
 
 def _short(number: float) -> str:

@@ -41,6 +41,8 @@ def test_counts_are_printed_and_the_printed_settings_find_the_dataset_again(root
     printed = _import(root)
     assert "captions: 1 blank ones left out, 1 repeat one of the same video" in printed
     assert "partial" not in printed
+    assert "# other tables: copy those of jobs/configs/manifest-vitb32-ceo.toml; # without them" in printed
+    assert "frames of 64 px" in printed
     config = tmp_path / "mine.toml"
     config.write_text(
         CliRunner()
@@ -64,7 +66,10 @@ def test_a_dataset_with_missing_videos_is_marked(root: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["manifest", "{root}", "--option", "file=mine.jsonl"], "test 1 expected, 0 found (b): get them, or allow it"),
+        (
+            ["manifest", "{root}", "--option", "file=mine.jsonl"],
+            "1 expected, 0 found (b); listed but not there: b at b.mp4: get",
+        ),
         (["scenes", "{root}"], "dataset 'scenes' is generated, not imported"),
         (["manifest", "{root}", "--option", "file"], "--option takes KEY=VALUE, got 'file'"),
         (["manifest", "{root}", "--option", "name=x"], "reader must not hold name: set dataset.name instead"),

@@ -57,6 +57,16 @@ def test_whole_numbers_are_counted_each_in_the_middle_of_a_bin() -> None:
     assert np.histogram([3, 4, 6], edges)[0].tolist() == [0, 1, 1, 0, 1, 0]
 
 
+def test_the_least_count_is_drawn_where_it_is_however_wide_the_range() -> None:
+    edges = bin_edges(whole(train=[1, 60]))
+    assert set(np.diff(edges)) == {1.0}
+    assert np.histogram([1, 1, 2], edges)[0][:4].tolist() == [0, 2, 1, 0]
+    edges = bin_edges(whole(train=[1, 400]))
+    # an empty bin, then one that starts at 1
+    assert edges[1] == 0.5
+    assert len(edges) <= 42
+
+
 def test_a_few_long_texts_do_not_squeeze_the_others() -> None:
     edges = bin_edges(whole(train=[*range(5, 25)] * 50 + [5000]))
     assert edges[-1] < 40
