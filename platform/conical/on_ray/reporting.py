@@ -10,6 +10,7 @@ from pathlib import Path
 
 from conical.config import parse_experiment
 from conical.core.errors import DataError
+from conical.core.hashing import stable_hash
 from conical.engine.data import DataSource
 from conical.on_ray.comparison import compare_methods
 from conical.on_ray.error_browser import build_browser
@@ -186,9 +187,19 @@ def result_row(record: RunRecord, scored: EvaluationRecord, label: str) -> RunRo
         },
         num_queries=scored.num_queries,
         num_gallery=scored.num_gallery,
+        comparable=comparable_hash(scored),
         has_ties=scored.has_ties,
         note="; ".join(note for note in notes if note),
     )
+
+
+def comparable_hash(scored: EvaluationRecord) -> str:
+    """Hash of what `refuse_difference` asks to be equal beside the name, so that tables rank nothing it refuses.
+
+    How supplements join the frames, and which, is part of a method: they are what is compared.
+    """
+    parts = {part: scored.hashes.get(part, "") for part in ("queries", "gallery", "bank")}
+    return stable_hash([parts, scored.settings.get(scored.family or "")])
 
 
 def _comparison(a: Method, b: Method, protocol: str) -> Comparison:

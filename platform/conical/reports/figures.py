@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from conical.reports.contents import ReportData
-from conical.reports.grids import group_rows
+from conical.reports.grids import group_names, group_rows, set_mark
 from conical.reports.plotting import LINE_STYLES, PALETTE, Drawing, blank, headline, legend_below, render, short
 from conical.reports.rank_figures import hub_drawings, rank_drawings
 from conical.reports.records import Curve, MetricValue, RunRow
@@ -23,9 +23,11 @@ def report_drawings(data: ReportData) -> dict[str, tuple[Drawing, ...]]:
     # a run keeps its colour through all figures
     labels = dict.fromkeys(part.label for part in (*data.rows, *data.curves, *data.ranks, *data.hubs))
     colours = {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(labels)}
+    groups = group_rows(data.rows)
+    named = zip(group_names(groups), groups, strict=True)
     return {
         # one run alone has nothing to be compared with
-        "results": tuple(_recall_drawing(group, colours) for group in group_rows(data.rows) if len(group) > 1),
+        "results": tuple(_recall_drawing(name, group, colours) for name, group in named if len(group) > 1),
         "sweep": sweep_drawings(data.sweep) if data.sweep else (),
         "curves": (_curves_drawing(data.curves, colours),) if data.curves else (),
         "ranks": rank_drawings(data.ranks, colours),
@@ -33,33 +35,34 @@ def report_drawings(data: ReportData) -> dict[str, tuple[Drawing, ...]]:
     }
 
 
-def _recall_drawing(rows: Sequence[RunRow], colours: Mapping[str, str]) -> Drawing:
+def _recall_drawing(name: str, rows: Sequence[RunRow], colours: Mapping[str, str]) -> Drawing:
     first = rows[0]
-    where = f"{first.split}, protocol {first.protocol}"
+    where = f"{first.split}, protocol {first.protocol}" + (f", set {set_mark(first)}" if first.comparable else "")
+    title = f"R@1 on {where}"
     found = [(row.label, row.metrics.get(f"t2v/{_OBJECTIVE}")) for row in rows]
     told = "; ".join(f"{label} {metric.value:.1f}" for label, metric in found if metric)
     return render(
-        name=f"recall_{first.split}_{first.protocol}_q{first.num_queries}_g{first.num_gallery}",
-        title=f"R@1 on {where}",
+        name=f"recall_{name}",
+        title=title,
         told=f"R@1 in percent with 95 % intervals on {where}, {first.num_queries} queries. Text to video: {told}.",
-        draw=lambda: _recalls(rows, colours),
+        draw=lambda: _recalls(rows, title, colours),
     )
 
 
-def _recalls(rows: Sequence[RunRow], colours: Mapping[str, str]) -> Figure:
+def _recalls(rows: Sequence[RunRow], title: str, colours: Mapping[str, str]) -> Figure:
     figure = blank(8.6, 1.7 + 0.42 * len(rows))
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
-    for panel, direction, title in zip(panels, ("t2v", "v2t"), ("text to video", "video to text"), strict=True):
+    for panel, direction, name in zip(panels, ("t2v", "v2t"), ("text to video", "video to text"), strict=True):
         for line, row in enumerate(rows):
             metric = row.metrics.get(f"{direction}/{_OBJECTIVE}")
             if metric:
                 panel.errorbar(metric.value, line, xerr=_error(metric), fmt="o", color=colours[row.label], capsize=4)
-        panel.set_title(f"{title}, n = {rows[0].num_queries if direction == 't2v' else rows[0].num_gallery}")
+        panel.set_title(f"{name}, n = {rows[0].num_queries if direction == 't2v' else rows[0].num_gallery}")
         panel.set_xlabel("R@1 (%), 95 % interval")
     panels[0].set_yticks(range(len(rows)), [short(row.label) for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     panels[0].set_xlim(left=0)
-    headline(figure, f"R@1 on {rows[0].split}, protocol {rows[0].protocol}")
+    headline(figure, title)
     return figure
 
 

@@ -15,6 +15,12 @@ SHOWN_METRICS = ("R1", "R5", "R10", "MeanR")
 HEADINGS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "MedR": "MedR", "MeanR": "MeanR"}
 _LOWER_IS_BETTER = ("MedR", "MeanR")
 _ABSENT = "–"
+# what rows of one table share, and what a reader calls it
+_SHARED = {
+    **{name: name for name in ("protocol", "split", "num_queries", "num_gallery")},
+    "comparable": "set of queries, gallery and family settings",
+}
+_MARK_LENGTH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +77,7 @@ def group_rows(rows: Iterable[RunRow]) -> tuple[tuple[RunRow, ...], ...]:
         rows: of any protocol, split and gallery.
 
     Returns:
-        One group for each protocol, split, number of queries and gallery size.
+        One group for each protocol, split, number of queries, gallery size and hash of what must be equal.
     """
     groups: dict[tuple[object, ...], list[RunRow]] = {}
     for row in rows:
@@ -79,20 +85,35 @@ def group_rows(rows: Iterable[RunRow]) -> tuple[tuple[RunRow, ...], ...]:
     return tuple(tuple(group) for group in groups.values())
 
 
+def group_names(groups: Sequence[Sequence[RunRow]]) -> tuple[str, ...]:
+    """A name for each group's files: `test_raw_q200_g200`, with the mark of its set where two would share it."""
+    firsts = [rows[0] for rows in groups]
+    names = [f"{row.split}_{row.protocol}_q{row.num_queries}_g{row.num_gallery}" for row in firsts]
+    return tuple(
+        f"{name}_{set_mark(row)}" if names.count(name) > 1 else name for name, row in zip(names, firsts, strict=True)
+    )
+
+
+def set_mark(row: RunRow) -> str:
+    """The first letters of `comparable`, by which a reader tells sets apart."""
+    return row.comparable[:_MARK_LENGTH] or "unknown"
+
+
 def refuse_mixture(rows: Sequence[RunRow]) -> None:
     """Refuse rows that cannot stand in one table.
 
     Raises:
-        ProtocolError: no row, or different protocols, splits, numbers of queries or gallery sizes.
+        ProtocolError: no row, or different protocols, splits, numbers of queries, gallery sizes, queries, galleries or
+            settings of a family.
         ValueError: two rows of one label.
     """
     if not rows:
         raise ProtocolError("a results table needs at least one row, got none")
-    for name in ("protocol", "split", "num_queries", "num_gallery"):
+    for name, told in _SHARED.items():
         values = sorted({str(getattr(row, name)) for row in rows})
         if len(values) > 1:
             raise ProtocolError(
-                f"rows of one table must share one {name}, got {', '.join(values)}; "
+                f"rows of one table must share one {told}, got {', '.join(values)}; "
                 "make a table for each (conical.reports.group_rows)"
             )
     labels = [row.label for row in rows]
@@ -106,7 +127,7 @@ def results_grid(rows: Sequence[RunRow]) -> Grid:
     """The table of runs: two lines a run, text-to-video and video-to-text.
 
     Args:
-        rows: at least one; all of one protocol, split, number of queries and gallery size.
+        rows: at least one; all of one protocol, split and set of queries, gallery and family settings.
 
     Returns:
         The grid, the best value of each direction and metric marked.
@@ -128,6 +149,8 @@ def results_grid(rows: Sequence[RunRow]) -> Grid:
     )
     mark = ", uses the target video" if first.uses_target else ""
     title = f"{first.split}, protocol {first.protocol}{mark}: {first.num_queries} queries, {first.num_gallery} videos"
+    if first.comparable:
+        title += f", set {set_mark(first)}"
     return Grid(title=title, header=header, body=body, best=_best_cells(rows), notes=_row_notes(rows), num_keys=2)
 
 
@@ -236,7 +259,7 @@ def _place(where: str, keys: Iterable[tuple[str, str, str]]) -> int:
 
 
 def _comparable(row: RunRow) -> tuple[object, ...]:
-    return row.protocol, row.split, row.num_queries, row.num_gallery
+    return tuple(getattr(row, name) for name in _SHARED)
 
 
 def _best_cells(rows: Sequence[RunRow]) -> frozenset[tuple[int, int]]:
@@ -256,6 +279,11 @@ def _row_notes(rows: Sequence[RunRow]) -> tuple[str, ...]:
     notes = ["Recalls in percent; MeanR is the mean of 1-based ranks, lower is better."]
     if any(metric.low is not None for row in rows for metric in row.metrics.values()):
         notes[0] += " In brackets: 95 % intervals over queries."
+    if rows[0].comparable:
+        notes.append(
+            f"Set {set_mark(rows[0])}: the same queries, gallery, and settings and bank of the family. Only numbers of "
+            "one set are compared."
+        )
     if rows[0].uses_target:
         notes.append("Each query is joined with text written from its own target video: uses the target video.")
     if any(row.has_ties for row in rows):

@@ -56,6 +56,8 @@ class RunRow:
         metrics: keyed by direction and metric, `t2v/R1` to `v2t/MeanR`.
         num_queries: text queries that were ranked.
         num_gallery: videos they were ranked against.
+        comparable: hash of what must be equal for two rows to be compared (the queries, the gallery, the settings and
+            bank of a family); "" where none is known.
         has_ties: the tie rule changes at least one of the metrics.
         note: anything a reader must know about this run.
 
@@ -70,6 +72,7 @@ class RunRow:
     metrics: Mapping[str, MetricValue]
     num_queries: int
     num_gallery: int
+    comparable: str = ""
     has_ties: bool = False
     note: str = ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conical.reports.contents import ReportData
-from conical.reports.grids import format_difference, format_metric
+from conical.reports.grids import format_difference, format_metric, group_rows, set_mark
 from conical.reports.records import Comparison, RunRow, Sweep
 
 _OBJECTIVE = "t2v/R1"
@@ -54,11 +54,17 @@ def _best_run(rows: Sequence[RunRow]) -> tuple[str, ...]:
     # a ranking holds one protocol: the standard one when there are several
     protocol = "raw" if "raw" in protocols else protocols[0]
     scored = [row for row in rows if row.protocol == protocol and _OBJECTIVE in row.metrics]
-    on_val = [row for row in scored if row.split == "val"]
+    on_val = group_rows(row for row in scored if row.split == "val")
     if not on_val:
         return ("No run was scored on val, so no run is called the best.",)
+    return tuple(sentence for group in on_val for sentence in _best_of(group, scored, is_alone=len(on_val) == 1))
+
+
+def _best_of(on_val: Sequence[RunRow], scored: Sequence[RunRow], *, is_alone: bool) -> tuple[str, ...]:
+    """The best of runs that were scored on the same val queries, and its test result."""
     best = max(on_val, key=lambda row: row.metrics[_OBJECTIVE].value)
-    chosen = f"Best by val (protocol {protocol}): {best.label}, t2v R@1 {format_metric(best.metrics[_OBJECTIVE])}."
+    among = f"protocol {best.protocol}" if is_alone else f"protocol {best.protocol}, set {set_mark(best)}"
+    chosen = f"Best by val ({among}): {best.label}, t2v R@1 {format_metric(best.metrics[_OBJECTIVE])}."
     on_test = [row for row in scored if row.split == "test" and row.label == best.label]
     if not on_test:
         return (chosen, "It was not scored on test.")

@@ -60,7 +60,7 @@ def results_csv(rows: Sequence[RunRow]) -> str:
         ProtocolError: the rows cannot be compared.
     """
     refuse_mixture(rows)
-    fields = ("label", "run_id", "split", "protocol", "num_queries", "num_gallery", "has_ties", "note")
+    fields = ("label", "run_id", "split", "protocol", "num_queries", "num_gallery", "comparable", "has_ties", "note")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow((*fields, "direction", "metric", "value", "low", "high"))

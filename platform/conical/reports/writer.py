@@ -12,6 +12,7 @@ from conical.reports.figures import report_drawings
 from conical.reports.grids import (
     Grid,
     comparisons_grid,
+    group_names,
     group_rows,
     hubs_grid,
     published_grid,
@@ -71,9 +72,8 @@ def write_report(data: ReportData, folder: Path) -> ReportPaths:
 
 def _tables(data: ReportData) -> dict[str, dict[str, str]]:
     tables = {}
-    for rows in group_rows(data.rows):
-        first = rows[0]
-        name = f"{first.split}_{first.protocol}_q{first.num_queries}_g{first.num_gallery}"
+    groups = group_rows(data.rows)
+    for name, rows in zip(group_names(groups), groups, strict=True):
         tables[name] = {**_texts(results_grid(rows)), ".csv": results_csv(rows)}
     if data.comparisons:
         tables["comparisons"] = _texts(comparisons_grid(data.comparisons))

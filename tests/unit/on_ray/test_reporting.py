@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conical.core.errors import DataError
+from conical.core.errors import DataError, ProtocolError
 from conical.core.records import SplitCount
 from conical.metrics import k_occurrence
-from conical.on_ray.reporting import build_report, build_run_report, report_on
+from conical.on_ray.comparison import refuse_difference
+from conical.on_ray.reporting import build_report, build_run_report, comparable_hash, report_on
 from conical.reports import group_rows, summary_sentences, write_report
-from conical.store import SweepRecord, TrialRecord, Workspace, write_sweep
+from conical.store import EvaluationRecord, SweepRecord, TrialRecord, Workspace, write_sweep
 from unit.on_ray.stored_runs import evaluation, experiment, scored_run, write_run, write_workspace
 
 MIXED = "mix={human=0.5, A=0.5, B=0.0}"
@@ -152,6 +154,40 @@ def test_what_cannot_be_compared_or_shown_is_said(tmp_path: Path) -> None:
     assert any("The supplements that CEO + A was trained on are not in the ledger" in note for note in data.notes)
     page = write_report(data, tmp_path / "report").page.read_text(encoding="utf-8")
     assert "Not compared" in page
+
+
+def changed(**changes: object) -> EvaluationRecord:
+    """An evaluation of family dsl."""
+    record = evaluation("test", skill=1.0)
+    return dataclasses.replace(record, **{"family": "dsl", "settings": {"dsl": {"tau": 100.0}}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_same"),
+    [
+        ({}, True),
+        ({"hashes": {"queries": "other", "gallery": "g"}}, False),
+        ({"hashes": {"queries": "q", "gallery": "other"}}, False),
+        ({"hashes": {"queries": "q", "gallery": "g", "bank": "other"}}, False),
+        ({"settings": {"dsl": {"tau": 50.0}}}, False),
+        # how a method fuses its supplements, and which they are, is what is compared
+        ({"hashes": {"queries": "q", "gallery": "g", "supplements": "other"}}, True),
+        ({"settings": {"dsl": {"tau": 100.0}, "fusion": {"weight": 0.3}}}, True),
+    ],
+)
+def test_a_table_ranks_exactly_what_compare_accepts(changes: dict[str, object], is_same: bool) -> None:
+    records = [changed(), changed(**changes)]
+    assert (comparable_hash(records[0]) == comparable_hash(records[1])) is is_same
+    with nullcontext() if is_same else pytest.raises(ProtocolError, match="the runs were scored with different"):
+        refuse_difference(records)
+
+
+def test_runs_scored_on_other_queries_of_the_same_number_stand_in_another_table(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path)
+    write_run(workspace, experiment("label=one"), evaluation("val", skill=1.0), key="a")
+    write_run(workspace, experiment("label=two"), evaluation("val", skill=2.0, queries="other"), key="b")
+    rows = build_report(workspace, "demo").rows
+    assert [[row.label for row in group] for group in group_rows(rows)] == [["one"], ["two"]]
 
 
 def test_numbers_are_reported_where_the_frames_have_gone(tmp_path: Path) -> None:

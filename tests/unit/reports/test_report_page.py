@@ -210,6 +210,29 @@ def test_the_summary_chooses_on_val_and_reads_test_off() -> None:
     )
 
 
+def test_the_best_run_is_chosen_among_runs_of_the_same_queries() -> None:
+    rows = (
+        row("a", split="val", recall=40.0, comparable="aaaaaaaa1"),
+        row("b", split="val", recall=60.0, comparable="bbbbbbbb2"),
+        row("c", split="val", recall=30.0, comparable="aaaaaaaa1"),
+    )
+    assert summary_sentences(bare(rows=rows, comparisons=())) == (
+        "Best by val (protocol raw, set aaaaaaaa): a, t2v R@1 40.0 [36.5, 43.5].",
+        "It was not scored on test.",
+        "Best by val (protocol raw, set bbbbbbbb): b, t2v R@1 60.0 [56.5, 63.5].",
+        "It was not scored on test.",
+    )
+
+
+def test_two_sets_of_one_size_do_not_overwrite_each_others_files(tmp_path: Path) -> None:
+    rows = tuple(row(label, comparable=label * 8) for label in "ab")
+    paths = write_report(bare(rows=rows, comparisons=()), tmp_path)
+    assert {path.name for path in paths.tables if path.suffix == ".md"} == {
+        "test_raw_q200_g200_aaaaaaaa.md",
+        "test_raw_q200_g200_bbbbbbbb.md",
+    }
+
+
 def test_the_summary_says_what_was_not_scored() -> None:
     assert summary_sentences(bare(rows=(row("a"),), comparisons=())) == (
         "No run was scored on val, so no run is called the best.",

@@ -28,7 +28,7 @@ from conical.reports import (
     rich_table,
     sweep_grid,
 )
-from conical.reports.grids import hubs_grid
+from conical.reports.grids import group_names, hubs_grid
 from conical.reports.summary import sweep_sentences
 from unit.reports.report_factory import LABELS, ablation, comparison, report, row, sweep
 
@@ -84,6 +84,7 @@ def test_equal_values_are_all_best_and_one_run_alone_is_not() -> None:
         ({"split": "val"}, "must share one split, got test, val"),
         ({"num_gallery": 49}, "must share one num_gallery, got 49, 50"),
         ({"num_queries": 49}, "must share one num_queries, got 49, 50"),
+        ({"comparable": "b" * 16}, "must share one set of queries, gallery and family settings, got , bbbb"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(changes: dict[str, object], message: str) -> None:
@@ -93,6 +94,25 @@ def test_what_cannot_be_compared_is_refused(changes: dict[str, object], message:
     with pytest.raises(ProtocolError, match=message):
         results_csv(rows)
     assert [len(group) for group in group_rows(rows)] == [1, 1]
+
+
+def test_sets_of_equal_size_stand_in_tables_that_are_told_apart() -> None:
+    rows = [
+        hand_row("one", 40.0, 6.0, comparable="aaaaaaaa1111"),
+        hand_row("two", 41.5, 6.0, comparable="bbbbbbbb2222"),
+        hand_row("three", 39.0, 7.0, comparable="aaaaaaaa1111"),
+    ]
+    groups = group_rows(rows)
+    assert [[row.label for row in group] for group in groups] == [["one", "three"], ["two"]]
+    assert group_names(groups) == ("test_raw_q50_g50_aaaaaaaa", "test_raw_q50_g50_bbbbbbbb")
+    assert group_names(groups[:1]) == ("test_raw_q50_g50",)
+    first, second = map(results_grid, groups)
+    assert first.title == "test, protocol raw: 50 queries, 50 videos, set aaaaaaaa"
+    assert second.title.endswith(", set bbbbbbbb")
+    assert any(note.startswith("Set aaaaaaaa: the same queries") for note in first.notes)
+    # the recall of 41.5 wins nothing in a table it does not stand in
+    assert (0, 2) in first.best
+    assert second.best == frozenset()
 
 
 def test_an_empty_table_and_a_repeated_label_are_refused() -> None:
@@ -159,6 +179,7 @@ def test_csv_for_programs_keeps_full_precision_and_the_run() -> None:
         "protocol": "raw",
         "num_queries": "50",
         "num_gallery": "50",
+        "comparable": "",
         "has_ties": "False",
         "note": "",
         "direction": "t2v",
