@@ -90,7 +90,9 @@ def read_positives(path: Path, *, num_rows: int, num_columns: int) -> list[list[
         DataError: not such a file, or a row or column is missing, repeated or too many.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _once_each(path, pairs))
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(f"positives {path} cannot be read as JSON ({error})") from error
     if isinstance(found, dict):
@@ -105,6 +107,19 @@ def read_positives(path: Path, *, num_rows: int, num_columns: int) -> list[list[
                 f"positives {path}: row {row} must name columns 0 to {num_columns - 1}, at least one, got {columns}"
             )
     return positives
+
+
+def _once_each(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for row, columns in pairs:
+        if row in found:
+            # the JSON reader would keep the last and say nothing
+            raise DataError(
+                f"positives {path} must name each row once, got row {row!r} with {found[row]} and with {columns}: "
+                "put its columns into one list"
+            )
+        found[row] = columns
+    return found
 
 
 def _in_order(path: Path, found: dict[str, Any], *, num_rows: int) -> list[Any]:
@@ -151,7 +166,13 @@ def _from_parquet(path: Path, name: str) -> tuple[str, NDArray[Any]]:
     if table.num_rows == 0 or table.num_columns == 0:
         raise DataError(f"matrix {path} is empty: {table.num_rows} rows, {table.num_columns} columns")
     if table.num_columns == 1 and _is_list(table.schema[0].type):
-        rows = [np.asarray(row) for row in table.column(0).to_numpy()]
+        lists = table.column(0)
+        if lists.null_count:
+            empty = lists.is_null().to_pylist().index(True)
+            raise DataError(
+                f"matrix {path} must have a list in each row, got none (null) in row {empty}, counted from 0"
+            )
+        rows = [np.asarray(row) for row in lists.to_numpy()]
         widths = sorted({row.shape for row in rows})
         if len(widths) != 1:
             raise DataError(f"matrix {path} must have lists of one length, got {widths[0]} to {widths[-1]}")

@@ -76,6 +76,10 @@ def test_parquet_with_a_list_for_each_row(tmp_path: Path, kind: pa.DataType) -> 
         (pa.table({"v": [1.0, None]}), "must have no empty cell, got one in column 'v'"),
         (pa.table({"v": pa.array([], type=pa.float32())}), "is empty: 0 rows, 1 columns"),
         (pa.table({"row": [[1.0, 2.0], [1.0]]}), r"must have lists of one length, got \(1,\) to \(2,\)"),
+        (
+            pa.table({"row": [[1.0, 2.0], None, [3.0, 4.0]]}),
+            r"sim\.parquet must have a list in each row, got none \(null\) in row 1, counted from 0",
+        ),
         (pa.table({"row": [["a"], ["b"]]}), "must be real numbers in two dimensions"),
     ],
 )
@@ -175,6 +179,10 @@ def test_positives_in_their_three_forms(tmp_path: Path, content: object, expecte
         ("[0, true]", r"row 1 must name columns 0 to 2, at least one, got \[True\]"),
         ('[0, "1"]', r"row 1 must name columns 0 to 2, at least one, got \['1'\]"),
         ('{"0": [1]}', "must name each of the rows 0 to 1 once: row 1 is missing"),
+        (
+            '{"0": [0], "0": [1], "1": [1]}',
+            r"p\.json must name each row once, got row '0' with \[0\] and with \[1\]: put its columns into one list",
+        ),
         ('{"0": [1], "1": [1], "7": [1]}', "must name each of the rows 0 to 1 once: there is no row '7'"),
     ],
 )
