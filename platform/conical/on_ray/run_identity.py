@@ -93,8 +93,14 @@ def supplement_keys(experiment: Experiment, workspace: Workspace, wanted: set[st
     return keys
 
 
-def identify(experiment: Experiment, workspace: Workspace) -> RunIdentity:
+def identify(experiment: Experiment, workspace: Workspace, *, sweep: str = "") -> RunIdentity:
     """Hash all that determines the result of training this experiment on the data as it is now.
+
+    Args:
+        experiment: its settings; the metric that chooses the epoch is one of those that determine the result.
+        workspace: holds the data.
+        sweep: key of the sweep whose trial this is: a trial may be stopped early, so it never shares a folder with a
+            run of the same settings, nor with a trial of another sweep.
 
     Raises:
         DataError: frames are missing: run ingest first.
@@ -109,6 +115,8 @@ def identify(experiment: Experiment, workspace: Workspace) -> RunIdentity:
         "code": code_hash(),
     }
     config = experiment.to_dict()
-    key = stable_hash({"config": {name: config[name] for name in _DETERMINING}, "data": hashes})
+    determining = {"config": {name: config[name] for name in _DETERMINING}, "data": hashes}
+    determining |= {"metric": experiment.tune.metric, **({"sweep": sweep} if sweep else {})}
+    key = stable_hash(determining)
     folder = RunFolder(workspace.experiment(experiment.name) / "runs" / key)
     return RunIdentity(key=key, source=source, hashes=hashes, folder=folder)

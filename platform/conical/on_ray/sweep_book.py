@@ -101,12 +101,16 @@ class SweepBook:
         """A trial ended: well with a checkpoint, badly without."""
         log = self._log_of(drawn)
         status = "failed"
-        if checkpoint is not None:
+        if log.record.status == "finished":
+            # the searcher drew the same settings twice: what a whole trial left is not replaced by a shorter one's
+            status = "finished"
+        elif checkpoint is not None:
             if (checkpoint / BEST_RANKING).is_file():
                 shutil.copyfile(checkpoint / BEST_RANKING, log.folder.val_ranking)
             shutil.copyfile(checkpoint / "best.safetensors", log.folder.encoder)
             status = "finished" if log.last_epoch >= self._experiment.optim.epochs else "stopped"
-        log.end(status)
+        if log.record.status != "finished":
+            log.end(status)
         self._note(log, status=status)
         self._write()
 
@@ -133,7 +137,7 @@ class SweepBook:
 
     def _open_log(self, settings: dict[str, Any]) -> str:
         experiment = self._experiment.replace(settings)
-        identity = identify(experiment, self._workspace)
+        identity = identify(experiment, self._workspace, sweep=self._path.parent.name)
         known = self._trials.get(identity.key)
         number = known.number if known else len(self._trials)
         self._logs[identity.key] = RunLog(

@@ -47,7 +47,8 @@ def train(
         ClusterError: the workers failed more often than `ray.max_failures`.
     """
     identity = identify(experiment, workspace)
-    if identity.folder.is_finished:
+    # a trial that the scheduler stopped may be scored, but it is not what was asked for here
+    if identity.folder.is_finished and identity.folder.read().status == "finished":
         return identity.folder
     check_fit(experiment, identity.source, world_size=experiment.ray.num_workers)
     if experiment.optim.epochs > 0:

@@ -1,7 +1,7 @@
 """Search settings on Ray Tune; selection sees the val split only.
 
-A trial is an ordinary run (its folder, its key, its MLflow run below the sweep's) trained in the trial's own process:
-no second actor, so it starts in a few seconds. All trials of a machine share one memory map of the frames.
+A trial is a run of its sweep's own (its folder, its key, its MLflow run below the sweep's) trained in the trial's own
+process: no second actor, so it starts in a few seconds. All trials of a machine share one memory map of the frames.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
     <experiment>/runs/<key>/val_ranking.npz     ranks on val at the best epoch (trials of a sweep)
     <experiment>/runs/<key>/evaluation/<split>[-<subset>]-<protocol>[.<family>].{json,npz}
 
-The key is the hash of all that determines the result: settings, data, weights, code. So the same settings find the same
-folder again, and a run that is finished is not run twice.
+The key is the hash of all that determines the result: settings, data, weights, code, and of a trial its sweep. So the
+same settings find the same folder again, and a run that is finished is not run twice.
 """
 
 from __future__ import annotations
