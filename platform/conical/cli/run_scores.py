@@ -107,13 +107,14 @@ def compare(
 ) -> None:
     """Paired test of two runs, or two methods over their seeds, on the same queries."""
     experiment, workspace = open_experiment(config, set_)
-    from conical.on_ray.comparison import compare_methods
+    from conical.on_ray.comparison import compare_methods, unpaired_seeds
     from conical.on_ray.evaluate import runs_named
     from conical.reports import comparison_sentence, comparisons_grid, rich_table
 
+    runs_a, runs_b = runs_named(workspace, experiment.name, a), runs_named(workspace, experiment.name, b)
     found = compare_methods(
-        runs_named(workspace, experiment.name, a),
-        runs_named(workspace, experiment.name, b),
+        runs_a,
+        runs_b,
         split=split,
         protocol=protocol,
         family=family,
@@ -123,6 +124,8 @@ def compare(
     )
     console.print(rich_table(comparisons_grid([found])))
     console.print(comparison_sentence(found), highlight=False)
+    if left_out := unpaired_seeds(runs_a, runs_b):
+        console.print(left_out, highlight=False)
 
 
 def _asked(

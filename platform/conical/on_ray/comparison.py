@@ -43,13 +43,19 @@ def compare_methods(
         Difference, interval, verdict.
 
     Raises:
-        DataError: a run was not scored so, or by an earlier version, or the methods share no seed.
+        DataError: a run was not scored so, or by an earlier version; a method has two runs of one seed, the methods
+            share no seed, or a run would be compared with itself.
         ProtocolError: queries, gallery or the way of scoring differ.
     """
     require_choice("direction", direction, DIRECTIONS)
     name = EvaluationName(split=split, protocol=protocol, family=family, subset=subset)
-    by_seed_a, by_seed_b = ({run.read().seed: run for run in runs} for runs in (a, b))
+    by_seed_a, by_seed_b = _by_seed(a), _by_seed(b)
     seeds = sorted(by_seed_a.keys() & by_seed_b.keys())
+    same = [by_seed_a[seed].path.name for seed in seeds if by_seed_a[seed].path == by_seed_b[seed].path]
+    if same:
+        raise DataError(
+            f"run {same[0]} ({a[0].read().label}) would be compared with itself: name two different runs or labels"
+        )
     if not seeds:
         raise DataError(
             f"no common seed: {a[0].read().label!r} has {sorted(by_seed_a)}, "
@@ -81,6 +87,31 @@ def compare_methods(
         losses=found.losses,
         num_seeds=len(seeds),
     )
+
+
+def unpaired_seeds(a: list[RunFolder], b: list[RunFolder]) -> str:
+    """The seeds that `compare_methods` leaves out since the other method has no run of them, in words; "" if none."""
+    seeds = [{run.read().seed for run in runs} for runs in (a, b)]
+    notes = [
+        f"seed {', '.join(map(str, sorted(own - other)))} of {runs[0].read().label}"
+        for runs, own, other in ((a, *seeds), (b, *reversed(seeds)))
+        if own - other
+    ]
+    return f"Left out, as the other has no run of it: {'; '.join(notes)}." if notes else ""
+
+
+def _by_seed(runs: list[RunFolder]) -> dict[int, RunFolder]:
+    """The runs of a method; two of one seed would make the choice between them chance."""
+    found: dict[int, list[RunFolder]] = {}
+    for run in runs:
+        found.setdefault(run.read().seed, []).append(run)
+    for seed, of_seed in found.items():
+        if len(of_seed) > 1:
+            keys = ", ".join(run.path.name for run in of_seed)
+            raise DataError(
+                f"{of_seed[0].read().label!r} has {len(of_seed)} runs of seed {seed} ({keys}): compare them by key"
+            )
+    return {seed: of_seed[0] for seed, of_seed in found.items()}
 
 
 def refuse_difference(scored: list[EvaluationRecord]) -> None:

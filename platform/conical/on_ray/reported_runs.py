@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from conical.config import LOSS_TITLES
 from conical.core.errors import ProtocolError
-from conical.on_ray.comparison import refuse_difference
+from conical.on_ray.comparison import refuse_difference, unpaired_seeds
 from conical.store import EvaluationRecord, RunFolder, RunRecord
 
 
@@ -22,6 +22,7 @@ class ReportedRun:
         method: what it is an instance of; its seeds share it.
         label: what the report calls it; unique.
         evaluations: all that was scored, by name (`test/raw`, `test-leak-free/raw.dsl`).
+        is_older: a newer run has the same label and seed, so this one is told apart by its key.
     """
 
     folder: RunFolder
@@ -29,6 +30,7 @@ class ReportedRun:
     method: str
     label: str
     evaluations: Mapping[str, EvaluationRecord] = field(repr=False)
+    is_older: bool = False
 
     def scored(self, split: str, protocol: str) -> EvaluationRecord | None:
         """Its evaluation with scores as they are, over the whole split."""
@@ -37,10 +39,15 @@ class ReportedRun:
 
 # the seeds of one method
 Method: TypeAlias = Sequence[ReportedRun]
+# of a key, behind the name of an older run
+_KEY_LETTERS = 8
 
 
 def reported_runs(folders: Sequence[RunFolder], winner: RunFolder | None) -> tuple[ReportedRun, ...]:
     """Name the runs, from the plainest method to the tuned one, as they were made.
+
+    Of several runs of one method and seed (the code or the data have changed between them) the newest keeps the name;
+    each older one is a method of its own, with the first letters of its key, and comes after the newest.
 
     Args:
         folders: the runs; the sweep's winner is one of them, if any.
@@ -48,8 +55,16 @@ def reported_runs(folders: Sequence[RunFolder], winner: RunFolder | None) -> tup
     """
     read = [(folder, folder.read()) for folder in folders]
     read.sort(key=lambda pair: (pair[1].label, pair[1].seed))
-    read.sort(key=lambda pair: (pair[1].config["optim"]["epochs"] > 0, _made(pair[0])))
-    methods = [_method(folder, record, winner) for folder, record in read]
+    read.sort(key=lambda pair: _made(pair[0]))
+    # by label and seed the last one made stays
+    newest = {(_method(folder, record, winner), record.seed): folder for folder, record in read}
+    found = []
+    for folder, record in read:
+        method = _method(folder, record, winner)
+        is_older = newest[method, record.seed] != folder
+        found.append((folder, record, f"{method} ({record.key[:_KEY_LETTERS]})" if is_older else method, is_older))
+    found.sort(key=lambda run: (run[1].config["optim"]["epochs"] > 0, run[3]))
+    methods = [method for _, _, method, _ in found]
     return tuple(
         ReportedRun(
             folder=folder,
@@ -57,8 +72,9 @@ def reported_runs(folders: Sequence[RunFolder], winner: RunFolder | None) -> tup
             method=method,
             label=f"{method}, seed {record.seed}" if methods.count(method) > 1 else method,
             evaluations=_evaluations(folder),
+            is_older=is_older,
         )
-        for (folder, record), method in zip(read, methods, strict=True)
+        for folder, record, method, is_older in found
     )
 
 
@@ -112,6 +128,23 @@ def method_pairs(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> M
         compared=tuple((methods[a], methods[b]) for a, b in fit),
         left_out=tuple(pair for pair in names if pair not in fit),
     )
+
+
+def naming_notes(runs: Sequence[ReportedRun], pairs: MethodPairs) -> tuple[str, ...]:
+    """What a reader of names and comparisons must know: runs told apart by key, and seeds without a partner.
+
+    Args:
+        runs: of the report.
+        pairs: its comparisons.
+    """
+    older = [run.label for run in runs if run.is_older]
+    notes = [
+        f"Of several runs with one label and seed the newest keeps the name, older ones have their key: "
+        f"{', '.join(older)}."
+    ]
+    unpaired = [(a, b, unpaired_seeds([r.folder for r in a], [r.folder for r in b])) for a, b in pairs.compared]
+    seeds = [f"{a[0].method} against {b[0].method}: {left_out}" for a, b, left_out in unpaired if left_out]
+    return (*(notes if older else ()), *seeds)
 
 
 def trained_methods(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> dict[str, list[ReportedRun]]:

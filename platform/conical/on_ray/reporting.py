@@ -18,7 +18,7 @@ from conical.on_ray.evaluate import runs_named
 from conical.on_ray.prompt_ablations import prompt_ablations
 from conical.on_ray.provenance import git_commit
 from conical.on_ray.report_parts import curves, hub_samples, rank_samples, sweep_part
-from conical.on_ray.reported_runs import Method, MethodPairs, ReportedRun, method_pairs, reported_runs
+from conical.on_ray.reported_runs import Method, MethodPairs, ReportedRun, method_pairs, naming_notes, reported_runs
 from conical.on_ray.run_identity import data_source
 from conical.reports import (
     Comparison,
@@ -249,6 +249,7 @@ def _notes(runs: Sequence[ReportedRun], sweep: SweepRecord | None, pairs: Method
         notes.append(
             f"The tuned run is {winner.record.label} of the sweep: the best on val, scored on test afterwards."
         )
+    notes += naming_notes(runs, pairs)
     if pairs.left_out:
         left_out = "; ".join(f"{a} against {b}" for a, b in pairs.left_out)
         notes.append(

@@ -10,7 +10,7 @@ import pytest
 
 from conical.core.errors import DataError, ProtocolError
 from conical.metrics import Ranking
-from conical.on_ray.comparison import compare_methods
+from conical.on_ray.comparison import compare_methods, unpaired_seeds
 from conical.store import EvaluationRecord, RunFolder, RunRecord
 
 NUM = 40
@@ -46,11 +46,11 @@ def evaluation(better, *, tied=0, v2t=None, **changes: object) -> EvaluationReco
 
 @pytest.fixture
 def new_run(tmp_path: Path):
-    def make(label: str, *records: EvaluationRecord, seed: int = 0) -> RunFolder:
-        folder = RunFolder(tmp_path / "runs" / f"{label}{seed}")
+    def make(label: str, *records: EvaluationRecord, seed: int = 0, key: str = "") -> RunFolder:
+        folder = RunFolder(tmp_path / "runs" / (key or f"{label}{seed}"))
         folder.write(
             RunRecord(
-                key=f"{label}{seed}",
+                key=folder.path.name,
                 label=label,
                 status="finished",
                 seed=seed,
@@ -156,8 +156,30 @@ def test_methods_without_a_common_seed_are_refused(new_run) -> None:
 
 
 def test_a_direction_that_does_not_exist_is_refused(new_run) -> None:
-    run = new_run("a", evaluation(FIRST))
+    a, b = new_run("a", evaluation(FIRST)), new_run("b", evaluation(FIRST))
     with pytest.raises(ValueError, match="direction must be one of t2v, v2t, v2t_any; got 'v2v'"):
-        compare_methods([run], [run], split="test", direction="v2v")
+        compare_methods([a], [b], split="test", direction="v2v")
     with pytest.raises(DataError, match="test/raw has no ranks of direction 'v2t_any', only of t2v, v2t: v2t_any"):
-        compare_methods([run], [run], split="test", direction="v2t_any")
+        compare_methods([a], [b], split="test", direction="v2t_any")
+
+
+def test_two_runs_of_one_seed_are_compared_by_key_only(new_run) -> None:
+    twice = [new_run("a", evaluation(better), key=key) for better, key in ((FIRST, "k1"), (LATE, "k2"))]
+    other = [new_run("b", evaluation(HALF))]
+    for a, b in ((twice, other), (other, twice)):
+        with pytest.raises(DataError, match=r"^'a' has 2 runs of seed 0 \(k1, k2\): compare them by key$"):
+            compare_methods(a, b, split="test")
+    assert compare_methods(twice[:1], twice[1:], split="test").difference == 100
+
+
+def test_a_run_is_not_compared_with_itself(new_run) -> None:
+    run = new_run("a", evaluation(FIRST))
+    with pytest.raises(DataError, match=r"run a0 \(a\) would be compared with itself: name two different runs"):
+        compare_methods([run], [run], split="test")
+
+
+def test_seeds_without_a_partner_are_said(new_run) -> None:
+    a = [new_run("a", seed=seed) for seed in (0, 1, 2)]
+    b = [new_run("b", seed=seed) for seed in (0, 3)]
+    assert unpaired_seeds(a, b) == "Left out, as the other has no run of it: seed 1, 2 of a; seed 3 of b."
+    assert unpaired_seeds(a[:1], b[:1]) == ""

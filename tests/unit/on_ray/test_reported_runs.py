@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conical.on_ray.reported_runs import are_comparable, method_pairs, reported_runs, same_seed
+from conical.on_ray.reported_runs import are_comparable, method_pairs, naming_notes, reported_runs, same_seed
 from conical.store import Workspace
 from unit.on_ray.stored_runs import evaluation, experiment, scored_run, write_run
 
@@ -86,3 +86,32 @@ def test_the_lowest_common_seed_is_shown(workspace: Workspace) -> None:
     a, b = [run for run in runs if run.method == "a"], [run for run in runs if run.method == "b"]
     assert are_comparable(a, b, **TEST)
     assert [run.label for run in same_seed(a, b)] == ["a, seed 2", "b, seed 2"]
+
+
+def test_of_runs_with_one_label_and_seed_the_newest_keeps_the_name(workspace: Workspace) -> None:
+    made = [
+        scored_run(workspace, "InfoNCE", 'loss.name="info_nce"', "seed=1", key="aaaaaaaa00"),
+        scored_run(workspace, "InfoNCE", 'loss.name="info_nce"', key="ffffffff00"),
+        scored_run(workspace, "InfoNCE", 'loss.name="info_nce"', key="bbbbbbbb00"),
+        scored_run(workspace, "CEO", key="cccccccc00"),
+    ]
+    runs = reported_runs(made, None)
+    named = {run.record.key[0]: (run.method, run.label, run.is_older) for run in runs}
+    assert named == {
+        "a": ("InfoNCE", "InfoNCE, seed 1", False),
+        "b": ("InfoNCE", "InfoNCE, seed 0", False),
+        "c": ("CEO", "CEO", False),
+        "f": ("InfoNCE (ffffffff)", "InfoNCE (ffffffff)", True),
+    }
+    pairs = method_pairs(runs, **TEST)
+    # the baseline is the newest too
+    assert [(a[0].method, b[0].method) for a, b in pairs.compared] == [
+        ("CEO", "InfoNCE"),
+        ("InfoNCE (ffffffff)", "InfoNCE"),
+        ("InfoNCE (ffffffff)", "CEO"),
+    ]
+    first, second, third = naming_notes(runs, pairs)
+    assert first.endswith("the newest keeps the name, older ones have their key: InfoNCE (ffffffff).")
+    assert second == "CEO against InfoNCE: Left out, as the other has no run of it: seed 1 of InfoNCE."
+    assert third.startswith("InfoNCE (ffffffff) against InfoNCE: ")
+    assert naming_notes(runs[:1], method_pairs(runs[:1], **TEST)) == ()

@@ -199,3 +199,13 @@ def test_numbers_are_reported_where_the_frames_have_gone(tmp_path: Path) -> None
     assert any(
         note.startswith("Single queries are not shown: dataset 'scenes' has no manifest") for note in data.notes
     ), data.notes
+
+
+def test_a_run_made_again_after_an_update_of_the_code_is_reported_beside_the_older_one(tmp_path: Path) -> None:
+    workspace = write_workspace(tmp_path)
+    scored_run(workspace, "CEO", key="0" * 16)
+    scored_run(workspace, "CEO", key="1" * 16)
+    data = build_report(workspace, "demo")
+    write_report(data, tmp_path / "report")
+    assert {row.label for row in data.rows} == {"CEO", "CEO (00000000)"}
+    assert any("older ones have their key: CEO (00000000)." in note for note in data.notes)
