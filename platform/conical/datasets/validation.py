@@ -24,7 +24,8 @@ def hold_out(records: Sequence[VideoRecord], *, count: int, salt: str) -> list[V
     """Move videos from train to val.
 
     Args:
-        records: of all splits. A video without `source_id` is a source of its own.
+        records: of all splits. Clips are of one source if they share a `source_id` or a file; a video without both is a
+            source of its own.
         count: >= 1; videos that val gets.
         salt: any fixed text; another one gives another split.
 
@@ -35,11 +36,12 @@ def hold_out(records: Sequence[VideoRecord], *, count: int, salt: str) -> list[V
         DataError: no set of whole sources that is found this way has that many videos.
     """
     require(count >= 1, f"count must be >= 1, got {count}")
-    elsewhere = {_source(record) for record in records if record.split != "train"}
+    source_of = _sources(records)
+    elsewhere = {source for record, source in zip(records, source_of, strict=True) if record.split != "train"}
     sources: dict[str, list[str]] = defaultdict(list)
-    for record in records:
-        if record.split == "train" and _source(record) not in elsewhere:
-            sources[_source(record)].append(record.video_id)
+    for record, source in zip(records, source_of, strict=True):
+        if record.split == "train" and source not in elsewhere:
+            sources[source].append(record.video_id)
     held: set[str] = set()
     for source in sorted(sources, key=lambda name: _place(name, salt)):
         if len(held) + len(sources[source]) <= count:
@@ -55,6 +57,26 @@ def hold_out(records: Sequence[VideoRecord], *, count: int, salt: str) -> list[V
         dataclasses.replace(record, split="val") if record.split == "train" and record.video_id in held else record
         for record in records
     ]
+
+
+def _sources(records: Sequence[VideoRecord]) -> list[str]:
+    """The source of each record: names that meet in one file are one source, the alphabetically first of them."""
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            leader[name] = leader[leader[name]]
+            name = leader[name]
+        return name
+
+    # the file's own name takes no part: it may be an absolute path, and the split is the same on every machine
+    first_in: dict[str, str] = {}
+    for record in records:
+        if record.uri:
+            here = _source(record)
+            low, high = sorted((find(here), find(first_in.setdefault(record.uri, here))))
+            leader[high] = low
+    return [find(_source(record)) for record in records]
 
 
 def _source(record: VideoRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 
@@ -14,8 +15,8 @@ from conical.core.records import VideoRecord
 from conical.datasets.validation import hold_out
 
 
-def _video(number: int, source: str, split: str = "train") -> VideoRecord:
-    return VideoRecord(video_id=f"video{number}", uri="", split=split, source_id=source, captions=("x",))
+def _video(number: int, source: str, split: str = "train", *, uri: str = "") -> VideoRecord:
+    return VideoRecord(video_id=f"video{number}", uri=uri, split=split, source_id=source, captions=("x",))
 
 
 def _of_split(records: list[VideoRecord], split: str) -> set[str]:
@@ -76,6 +77,55 @@ def test_a_source_that_test_uses_stays_in_train() -> None:
 def test_videos_without_a_source_are_their_own() -> None:
     records = [_video(number, "") for number in range(5)] + [_video(5, "video0")]
     assert len(_of_split(hold_out(records, count=4, salt="x"), "val")) == 4
+
+
+def _outcomes(records: list[VideoRecord], *, count: int) -> set[frozenset[str]]:
+    """The val splits that some salts give; a salt whose order gives none is left out."""
+    found = set()
+    for salt in range(40):
+        try:
+            found.add(frozenset(_of_split(hold_out(records, count=count, salt=str(salt)), "val")))
+        except DataError:
+            continue
+    return found
+
+
+def test_clips_of_one_file_without_a_source_stay_together() -> None:
+    records = [_video(number, "", uri=f"film{number // 2}.mp4") for number in range(8)]
+    pairs = {frozenset({f"video{number}", f"video{number + 1}"}) for number in range(0, 8, 2)}
+    assert _outcomes(records, count=2) == pairs
+    with pytest.raises(DataError, match="whole sources give 2 of the 8 videos"):
+        hold_out(records, count=3, salt="x")
+
+
+def test_sources_that_meet_in_a_file_are_one() -> None:
+    # s0 and s1 share a file, s1 and a clip without source share another: 0, 1, 2 and 3 belong together
+    records = [
+        _video(0, "s0", uri="a.mp4"),
+        _video(1, "s1", uri="a.mp4"),
+        _video(2, "s1", uri="b.mp4"),
+        _video(3, "", uri="b.mp4"),
+        _video(4, "s2", uri="c.mp4"),
+        _video(5, "", uri="d.mp4"),
+    ]
+    assert _outcomes(records, count=1) == {frozenset({"video4"}), frozenset({"video5"})}
+    assert _outcomes(records, count=4) == {frozenset({"video0", "video1", "video2", "video3"})}
+    backwards = records[::-1]
+    assert _of_split(hold_out(backwards, count=1, salt="x"), "val") == _of_split(
+        hold_out(records, count=1, salt="x"), "val"
+    )
+
+
+def test_a_file_that_test_uses_stays_in_train() -> None:
+    records = [_video(0, "", uri="a.mp4"), _video(1, "", "test", uri="a.mp4"), _video(2, "", uri="b.mp4")]
+    assert _outcomes(records, count=1) == {frozenset({"video2"})}
+
+
+def test_a_file_of_its_own_changes_nothing() -> None:
+    without = [_video(number, f"s{number // 2}" if number < 10 else "") for number in range(20)]
+    with_files = [dataclasses.replace(record, uri=f"{record.video_id}.mp4") for record in without]
+    held = [_of_split(hold_out(records, count=6, salt="x"), "val") for records in (without, with_files)]
+    assert held[0] == held[1]
 
 
 def test_another_salt_gives_another_split() -> None:
