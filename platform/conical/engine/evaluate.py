@@ -5,7 +5,8 @@ Texts longer than the text tower are split; the embedding of such a text is the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from conical.core.errors import DataError
 from conical.distributed import gather_rows, rank, world_size
 from conical.engine.options import EvaluateOptions
+from conical.engine.stored_frames import ChosenFrames
 from conical.metrics import EvaluationName, RetrievalMetrics, retrieval_metrics
 from conical.models.dual_encoder import DualEncoder
 
@@ -80,25 +82,49 @@ class Evaluation:
         return f"Evaluation({self.name}, similarity={self.similarity.shape}, {self.metrics})"
 
 
-def embed_videos(encoder: DualEncoder, frames: NDArray[np.uint8], *, batch_size: int) -> torch.Tensor:
-    """Embeddings of all clips, (video, dim), on the CPU; ranks share the work, each gets all rows."""
-    return _embed_share(
-        encoder, len(frames), batch_size, lambda part, device: encoder.encode_video(_to_tensor(frames[part], device))
+def embed_videos(encoder: DualEncoder, frames: NDArray[np.uint8] | ChosenFrames, *, batch_size: int) -> torch.Tensor:
+    """Embeddings of all clips, (video, dim), on the CPU; ranks share the work, each gets all rows.
+
+    Clips of the same frames are embedded once: what a batch holds beside a clip moves the last digits of its embedding.
+    """
+    first, number = _first_of_equals(_digest(frames[index]) for index in range(len(frames)))
+    embedded = _embed_share(
+        encoder,
+        len(first),
+        batch_size,
+        lambda part, device: encoder.encode_video(torch.from_numpy(np.array(frames[first[part]])).to(device)),
     )
+    return embedded[number]
 
 
 def embed_texts(encoder: DualEncoder, texts: Sequence[tuple[str, ...]], *, batch_size: int) -> torch.Tensor:
-    """Embeddings of all texts, (text, dim), on the CPU; a split text's is the normalised mean of its pieces'."""
-    pieces = [piece for text in texts for piece in text]
-    owner = torch.tensor([number for number, text in enumerate(texts) for _ in text])
+    """Embeddings of all texts, (text, dim), on the CPU; a split text's is the normalised mean of its pieces'.
+
+    Equal pieces are embedded once, so that equal texts have the same embedding to the last digit.
+    """
+    pieces = list(dict.fromkeys(piece for text in texts for piece in text))
+    number = {piece: index for index, piece in enumerate(pieces)}
     embedded = _embed_share(
         encoder,
         len(pieces),
         batch_size,
         lambda part, device: encoder.encode_text(encoder.tokenize(pieces[part]).to(device)),
     )
-    total = torch.zeros(len(texts), embedded.shape[1]).index_add_(0, owner, embedded)
+    total = torch.zeros(len(texts), embedded.shape[1])
+    for place in range(max(map(len, texts), default=0)):  # first pieces, then second ones: a fixed order of the sum
+        rows = [row for row, text in enumerate(texts) if len(text) > place]
+        total[rows] += embedded[[number[texts[row][place]] for row in rows]]
     return F.normalize(total, dim=-1)
+
+
+def cosines(text: torch.Tensor, video: torch.Tensor) -> NDArray[np.float32]:
+    """Dot products of unit-length embeddings, (text, video); equal embeddings have the same ones to the last digit.
+
+    A product may add up the terms of its last rows in another order, so equal rows are multiplied once.
+    """
+    (rows, row), (columns, column) = (_first_of_equals(_digest(x) for x in part.numpy()) for part in (text, video))
+    product: NDArray[np.float32] = (text[rows] @ video[columns].T).numpy()
+    return product if product.shape == (len(row), len(column)) else product[np.ix_(row, column)]
 
 
 def evaluate(encoder: DualEncoder, data: EvaluationSet, options: EvaluateOptions, *, seed: int = 0) -> Evaluation:
@@ -108,7 +134,7 @@ def evaluate(encoder: DualEncoder, data: EvaluationSet, options: EvaluateOptions
     video = embed_videos(encoder, data.frames, batch_size=options.batch_size)
     text = embed_texts(encoder, data.texts, batch_size=options.batch_size)
     encoder.train(was_training)
-    similarity = (text @ video.T).numpy()
+    similarity = cosines(text, video)
     metrics = retrieval_metrics(
         similarity,
         text_video=data.text_video,
@@ -125,8 +151,15 @@ def evaluate(encoder: DualEncoder, data: EvaluationSet, options: EvaluateOptions
     )
 
 
-def _to_tensor(frames: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.array(frames)).to(device)  # a copy: a read-only memory map cannot be wrapped
+def _first_of_equals(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each distinct key is found first, and for every key the number of its like among those."""
+    numbers: dict[Hashable, int] = {}
+    number = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+    return np.unique(number, return_index=True)[1], number
+
+
+def _digest(array: NDArray[Any]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(array)).digest()
 
 
 @torch.inference_mode()

@@ -24,7 +24,7 @@ from conical.core.hashing import stable_hash
 from conical.core.records import CaptionRecord, VideoRecord
 from conical.core.seeds import generator
 from conical.engine.data import MAX_TEXT_TOKENS, DataSource, load_evaluation_set, load_selection_set
-from conical.engine.evaluate import Evaluation, EvaluationSet, embed_texts, embed_videos
+from conical.engine.evaluate import Evaluation, EvaluationSet, cosines, embed_texts, embed_videos
 from conical.engine.gallery import fuse_gallery, refuse_leaking_prompts
 from conical.engine.options import EvaluateOptions
 from conical.engine.selection import FusionChoice, choose_fusion_weight
@@ -76,7 +76,7 @@ class Scorer:
         """
         data = self._data(name.split)
         text, video = self._queries(name), self._gallery(name)
-        similarity = (text @ video.T).numpy()
+        similarity = cosines(text, video)
         rescore, rescore_v2t = self._rescorers(name, text=text, video=video)
         bootstrap = {"num_resamples": self._options.num_resamples, "seed": self._seed}
         metrics = retrieval_metrics(
@@ -229,12 +229,11 @@ class Scorer:
         if name.family is None:
             return None, None
         if name.family == "dsl":
-            # in float64: at tau 100 the weights of float32 can become zero, and many scores equal
-            return (lambda scores: dual_softmax(scores.astype(np.float64), tau=options.dsl_tau),) * 2
+            return (lambda scores: dual_softmax(scores, tau=options.dsl_tau),) * 2
         captions = self._once(("bank", "texts"), lambda: self._embed_texts(self._bank_captions()))
         videos = self._once(("bank", "videos"), self._embed_bank_videos)
         scales = {"beta": options.qbnorm_beta, "k": options.qbnorm_k}
-        by_text, by_video = (captions @ video.T).numpy(), (videos @ text.T).numpy()
+        by_text, by_video = cosines(captions, video), cosines(videos, text)
         return (
             lambda scores: qb_norm(scores, by_text, **scales),
             lambda scores: qb_norm(scores, by_video, **scales),

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from conical.core.errors import ProtocolError
-from conical.engine.evaluate import EvaluationSet, evaluate
+from conical.engine.evaluate import EvaluationSet, cosines, evaluate
 from conical.engine.gallery import fuse_gallery
 from conical.engine.options import EvaluateOptions
 from conical.metrics import metric_name, parse_metric_name, rank_queries
@@ -148,8 +148,8 @@ def choose_fusion_weight(
     refuse_test(data.split)
     tried = []
     for weight in sorted(set(weights)):
-        similarity = text @ fuse_gallery(frames, supplements, weight=weight).T
-        ranking = rank_queries(similarity.numpy(), data.text_video)
+        similarity = cosines(text, fuse_gallery(frames, supplements, weight=weight))
+        ranking = rank_queries(similarity, data.text_video)
         tried.append((100 * float(ranking.hits(1).mean()), -float(ranking.values().mean()), -weight))
     return FusionChoice(
         weight=-max(tried)[2],

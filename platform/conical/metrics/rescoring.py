@@ -11,7 +11,7 @@ from conical.core.options import require
 from conical.metrics.ranks import Matrix, as_array
 
 
-def dual_softmax(similarity: Matrix, *, tau: float = 100.0) -> NDArray[np.floating[Any]]:
+def dual_softmax(similarity: Matrix, *, tau: float = 100.0) -> NDArray[np.float64]:
     """Weigh each score by how much its gallery entry prefers that query among all queries (family `dsl`).
 
         rescored_ij = s_ij exp(tau s_ij) / sum_i' exp(tau s_i'j)
@@ -24,7 +24,7 @@ def dual_softmax(similarity: Matrix, *, tau: float = 100.0) -> NDArray[np.floati
         tau: scale of the scores inside the softmax, above 0.
 
     Returns:
-        (query, gallery) rescored, float32 or wider.
+        (query, gallery) rescored, float64: at tau 100 the weights of float32 can become zero, and many scores equal.
 
     Raises:
         ValueError: shape, scale or scores are wrong.
@@ -37,10 +37,10 @@ def dual_softmax(similarity: Matrix, *, tau: float = 100.0) -> NDArray[np.floati
     [[0.75, 0.25], [0.0, 0.25]]
     """
     require(0 < tau < float("inf"), f"tau must be a finite number > 0, got {tau}")
-    scores = _finite_scores("similarity", similarity, rows="query", family="a dual softmax")
+    scores = _finite_scores("similarity", similarity, rows="query", family="a dual softmax").astype(np.float64)
     logits = tau * (scores - scores.max(axis=0))
     weights = np.exp(logits)
-    return cast(NDArray[np.floating[Any]], scores * weights / weights.sum(axis=0))
+    return cast(NDArray[np.float64], scores * weights / weights.sum(axis=0))
 
 
 def qb_norm(

@@ -129,3 +129,12 @@ def test_dual_softmax_refuses(arguments: dict[str, object], message: str) -> Non
 def test_qb_norm_refuses(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         qb_norm(**({"similarity": SQUARE, "bank_similarity": SQUARE} | arguments))
+
+
+def test_dual_softmax_weighs_in_double_precision_whatever_it_is_given() -> None:
+    # exp(-100 * 1.2) is zero in float32: the two lower scores would both become 0
+    scores = np.array([[1.2], [0.0001], [0.0002]], dtype=np.float32)
+    found = dual_softmax(scores)
+    assert found.dtype == np.float64
+    assert found[2, 0] > found[1, 0] > 0
+    np.testing.assert_array_equal(found, dual_softmax(scores.astype(np.float64)))
