@@ -17,6 +17,7 @@ from conical.on_ray.progress import Progress, Report, no_report
 from conical.on_ray.run_identity import data_source, supplement_keys
 from conical.on_ray.score_task import ScoreTask, score_each, score_on_ray
 from conical.on_ray.session import connect
+from conical.on_ray.stored_scores import inputs_of, refuse_other_question
 from conical.store import EvaluationRecord, RunFolder, TestLook, Workspace, list_runs, read_sweep
 from conical.tracking import MlflowTracker
 
@@ -94,7 +95,8 @@ def evaluate_run(
 
     Raises:
         DataError: the run is not finished, or supplements are missing.
-        ProtocolError: test is asked of a trial that was not chosen, or a gallery would hold the query.
+        ProtocolError: test is asked of a trial that was not chosen, a gallery would hold the query, or what is stored
+            was scored with other options or data.
         StoreError: there is no audit for a leak-free subset.
     """
     record = run.read()
@@ -103,8 +105,11 @@ def evaluate_run(
             f"run {record.key} ({record.label}) is {record.status}, not finished: train it to the end first"
         )
     experiment = parse_experiment(record.config, origin=f"the settings of run {record.key}")
+    refuse_prompts(experiment.captions.resolved_prompts(), options)
     names = options.names()
     found = {name: None if repeat else _stored(run, name) for name in names}
+    known = [stored for stored in found.values() if stored is not None]
+    refuse_other_question(known, options, record=record, experiment=experiment, workspace=workspace)
     missing = tuple(name for name in names if found[name] is None)
     is_forced = any(name.split == "test" for name in missing) and is_losing_trial(run, allow=allow_trial)
     for number, scored in enumerate(_score(run, experiment, workspace, options, names=missing)):
@@ -137,7 +142,6 @@ def _score(
         return
     # only what these names read: `raw` can be scored where the captioner has gone or changed
     read = dataclasses.replace(options, protocols=tuple(dict.fromkeys(name.protocol for name in names)))
-    refuse_prompts(experiment.captions.resolved_prompts(), read)
     source = data_source(experiment, workspace, has_supplements=False)
     if read.supplement_prompts:
         keys = supplement_keys(experiment, workspace, set(read.supplement_prompts))
@@ -157,7 +161,8 @@ def _score(
         connect(workspace.logs)
     about = {"subset": {"rules": leak_free.rules, "of_test_videos": leak_free.num_test}} if leak_free else {}
     for scored in score_on_ray(task, num_gpus=1) if experiment.ray.use_gpu else score_each(task):
-        yield _described(scored, experiment, counts=counts, about=about if scored.subset else {})
+        described = _described(scored, experiment, counts=counts, about=about if scored.subset else {})
+        yield dataclasses.replace(described, inputs=inputs_of(scored.name, options, source))
 
 
 def _described(

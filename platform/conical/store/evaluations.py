@@ -44,6 +44,8 @@ class EvaluationRecord:
         settings: what determines the scores beside the encoder, and how it was chosen.
         completeness: split to videos that should be there and videos with frames, for the splits that the number
             depends on; empty where nothing is known.
+        inputs: the options that were asked for and hashes of the data, to see later whether the same is asked; empty
+            in records of earlier versions.
     """
 
     split: str
@@ -64,6 +66,7 @@ class EvaluationRecord:
     hashes: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     completeness: dict[str, SplitCount] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> EvaluationName:
@@ -119,7 +122,7 @@ class EvaluationRecord:
 _ARRAYS = ("ranks_t2v", "ranks_v2t", "similarity", "text_video")
 _PLAIN = (
     *("split", "protocol", "family", "subset", "metrics", "num_queries", "num_gallery", "has_ties"),
-    *("hashes", "settings", "completeness", "video_ids", "texts"),
+    *("hashes", "settings", "completeness", "inputs", "video_ids", "texts"),
 )
 
 
