@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 
 from conical.core.atomic import write_text_atomic
 from conical.core.errors import DataError
+from conical.core.hashing import file_fingerprint
 from conical.core.options import require_choice
 from conical.engine.score import dot_products, fuse, row_lengths, score_embeddings, score_similarity, unit_rows
 from conical.metrics import FAMILIES, METRICS, DirectionMetrics, dual_softmax, qb_norm
@@ -109,28 +111,47 @@ def score_files(console: Console, options: ScoreOptions) -> None:
     """
     if options.embeddings is not None:
         files = [read_matrix(address) for address in options.embeddings]
-        directions, notes = _score_embeddings(files, options)
+        bank = _read_bank(files, options)
+        directions, notes = _score_embeddings(files, bank, options)
     else:
         files = [read_matrix(address) for address in options.similarity]
-        directions, notes = _score_matrices(files, options)
+        bank = _read_bank(files, options)
+        directions, notes = _score_matrices(files, bank, options)
     console.print(rich_table(_grid(directions, notes, options)))
     for file in files:
         console.print(f"{file}, protocol {PROTOCOL}", highlight=False, markup=False)
+    if bank is not None:
+        console.print(f"bank {bank}", highlight=False, markup=False)
+    if options.positives is not None:
+        fingerprint = file_fingerprint(options.positives)
+        console.print(f"positives {options.positives} (sha256 {fingerprint})", highlight=False, markup=False)
     if options.json_path is not None:
-        write_text_atomic(options.json_path, json.dumps(_plain(files, directions, options), indent=1))
+        write_text_atomic(options.json_path, json.dumps(_plain(files, bank, directions, options), indent=1))
         console.print(f"numbers: {options.json_path}", highlight=False, markup=False)
 
 
+def _read_bank(files: Sequence[MatrixFile], options: ScoreOptions) -> MatrixFile | None:
+    if options.bank is None:
+        return None
+    bank = read_matrix(options.bank)
+    if any((bank.content_hash, bank.name) == (file.content_hash, file.name) for file in files):
+        raise DataError(
+            f"--bank must hold scores of train captions, got the scored matrix itself ({options.bank}): "
+            "a bank of test queries is another number"
+        )
+    return bank
+
+
 def _score_matrices(
-    files: Sequence[MatrixFile], options: ScoreOptions
+    files: Sequence[MatrixFile], bank: MatrixFile | None, options: ScoreOptions
 ) -> tuple[Mapping[str, DirectionMetrics], list[str]]:
     matrices = [file.values.T if options.is_transposed else file.values for file in files]
     similarity = matrices[0] if len(matrices) == 1 and options.fuse is None else fuse(matrices, options.weights)
-    return _rescored(similarity, options), []
+    return _rescored(similarity, bank, options), _scale_notes(similarity, options)
 
 
 def _score_embeddings(
-    files: Sequence[MatrixFile], options: ScoreOptions
+    files: Sequence[MatrixFile], bank: MatrixFile | None, options: ScoreOptions
 ) -> tuple[Mapping[str, DirectionMetrics], list[str]]:
     text, video = (file.values for file in files)
     notes = []
@@ -146,19 +167,35 @@ def _score_embeddings(
     if text.shape[1] != video.shape[1]:
         raise DataError(f"embeddings must have one width, got {text.shape[1]} for text and {video.shape[1]} for video")
     if options.rescore is not None:
-        return _rescored(dot_products(text, video), options), notes
+        similarity = dot_products(text, video)
+        return _rescored(similarity, bank, options), [*notes, *_scale_notes(similarity, options)]
     positives = _positives(options, num_rows=len(text), num_columns=len(video))
     return score_embeddings(text, video, positives), notes
 
 
-def _rescored(similarity: NDArray[Any], options: ScoreOptions) -> Mapping[str, DirectionMetrics]:
+def _scale_notes(similarity: NDArray[Any], options: ScoreOptions) -> list[str]:
+    """A hint where scores look multiplied already, at the scale that is meant for cosines."""
+    if options.rescore != "dsl" or options.scale is not None:
+        return []
+    largest = float(max(similarity.max(), -similarity.min()))
+    if largest <= 1 + _UNIT_TOLERANCE:
+        return []
+    return [
+        f"Scores reach {largest:.3g} and are no cosines; scale {_scale(options):g} is for cosines: "
+        "if they are multiplied already, use --scale 1."
+    ]
+
+
+def _rescored(
+    similarity: NDArray[Any], bank: MatrixFile | None, options: ScoreOptions
+) -> Mapping[str, DirectionMetrics]:
     positives = _positives(options, num_rows=similarity.shape[0], num_columns=similarity.shape[1])
     if options.rescore == "dsl":
         return score_similarity(similarity, positives, rescore=partial(dual_softmax, tau=_scale(options)))
-    if options.bank is None:
+    if bank is None:
         return score_similarity(similarity, positives)
-    bank = read_matrix(options.bank).values
-    rescored = qb_norm(similarity, bank.T if options.is_transposed else bank, beta=_scale(options))
+    by_caption = bank.values.T if options.is_transposed else bank.values
+    rescored = qb_norm(similarity, by_caption, beta=_scale(options))
     # a bank of captions says nothing of how videos find texts
     return {"t2v": score_similarity(rescored, positives)["t2v"]}
 
@@ -201,25 +238,32 @@ def _grid(directions: Mapping[str, DirectionMetrics], notes: list[str], options:
 
 
 def _plain(
-    files: Sequence[MatrixFile], directions: Mapping[str, DirectionMetrics], options: ScoreOptions
+    files: Sequence[MatrixFile],
+    bank: MatrixFile | None,
+    directions: Mapping[str, DirectionMetrics],
+    options: ScoreOptions,
 ) -> dict[str, Any]:
+    positives = options.positives
     return {
         "protocol": "unknown",
         "family": options.rescore,
         "scale": None if options.rescore is None else _scale(options),
         "weights": options.weights if options.similarity else None,
         "cosine": options.is_cosine,
-        "files": [
-            {
-                "path": str(file.path),
-                "array": file.name,
-                "sha256": file.content_hash,
-                "shape": list(file.values.shape),
-                "dtype": str(file.values.dtype),
-            }
-            for file in files
-        ],
+        "files": [_plain_file(file) for file in files],
+        "bank": None if bank is None else _plain_file(bank),
+        "positives": None if positives is None else {"path": str(positives), "sha256": file_fingerprint(positives)},
         "directions": {name: _plain_direction(found) for name, found in directions.items()},
+    }
+
+
+def _plain_file(file: MatrixFile) -> dict[str, Any]:
+    return {
+        "path": str(file.path),
+        "array": file.name,
+        "sha256": file.content_hash,
+        "shape": list(file.values.shape),
+        "dtype": str(file.values.dtype),
     }
 
 

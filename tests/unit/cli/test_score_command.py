@@ -22,6 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     np.save("a.npy", SIMILARITY)
     np.save("b.npy", OTHER)
+    np.save("same.npy", SIMILARITY)
     np.save("wide.npy", SIMILARITY[:6])
     np.save("nan.npy", np.where(np.eye(12) > 0, np.nan, SIMILARITY))
     np.save("text.npy", 3 * OTHER)
@@ -84,6 +85,38 @@ def test_a_bank_of_captions_speaks_of_text_to_video_only(folder: Path, capsys: p
     assert "v2t" not in out
 
 
+def test_bank_and_positives_are_recorded_with_their_hashes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("p.json").write_text(json.dumps(list(range(12))))
+    words = ("--similarity", "a.npy", "--rescore", "qbnorm", "--bank", "b.npy", "--positives", "p.json")
+    out = evaluate(capsys, *words, "--json", "out.json")[1]
+    bank, positives = file_fingerprint("b.npy"), file_fingerprint("p.json")
+    assert f"bank b.npy (12 x 12, float32, sha256 {bank})" in out
+    assert f"positives p.json (sha256 {positives})" in out
+    written = json.loads(Path("out.json").read_text())
+    shape = {"shape": [12, 12], "dtype": "float32"}
+    assert written["bank"] == {"path": "b.npy", "array": "", "sha256": bank, **shape}
+    assert written["positives"] == {"path": "p.json", "sha256": positives}
+    evaluate(capsys, "--similarity", "a.npy", "--json", "plain.json")
+    plain = json.loads(Path("plain.json").read_text())
+    assert plain["bank"] is plain["positives"] is None
+
+
+def test_scores_that_are_no_cosines_get_a_hint_of_the_scale(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("cosines.npy", SIMILARITY / np.abs(SIMILARITY).max())
+    np.save("logits.npy", 100 * SIMILARITY / np.abs(SIMILARITY).max())
+    hint = (
+        "Scores reach 100 and are no cosines; scale 100 is for cosines: if they are multiplied already, use --scale 1."
+    )
+    for words, is_said in (
+        (("logits.npy", "--rescore", "dsl"), True),
+        (("logits.npy", "--rescore", "dsl", "--scale", "1"), False),
+        (("cosines.npy", "--rescore", "dsl"), False),
+        (("logits.npy",), False),
+    ):
+        out = evaluate(capsys, "--similarity", *words)[1]
+        assert (hint in " ".join(out.split())) == is_said, words
+
+
 def test_positives_may_name_several_columns(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("p.json").write_text(json.dumps([[row, (row + 1) % 12] for row in range(12)]))
     assert list(numbers(capsys, "--similarity", "a.npy", "--positives", "p.json")) == ["t2v", "v2t_any"]
@@ -132,6 +165,10 @@ def test_rescored_embeddings_are_rescored_matrices(folder: Path, capsys: pytest.
         ("--similarity a.npy --scale 3", "--scale belongs to a family: give --rescore"),
         ("--similarity a.npy --rescore dls", "--rescore must be one of dsl, qbnorm; got 'dls'. Did you mean 'dsl'"),
         ("--similarity a.npy --rescore qbnorm", "--rescore qbnorm needs --bank: scores of train captions"),
+        (
+            "--similarity b.npy --similarity a.npy --fuse 1,1 --rescore qbnorm --bank same.npy",
+            "--bank must hold scores of train captions, got the scored matrix itself (same.npy)",
+        ),
         ("--similarity a.npy --bank b.npy", "--bank belongs to --rescore qbnorm"),
         (
             "--similarity wide.npy --rescore qbnorm --bank text.npy --transpose",
