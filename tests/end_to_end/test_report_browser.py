@@ -57,6 +57,11 @@ BROKEN_PICTURES = """
 """
 SHOWN = "[...document.querySelectorAll('.case')].filter((c) => c.checkVisibility()).map((c) => c.dataset.change)"
 VISIBLE = "[...document.querySelectorAll('{}')].filter((h) => h.checkVisibility()).map((h) => h.textContent)"
+WRONG_STOPS = """
+[...document.querySelectorAll(".scroll")]
+  .filter((box) => (box.scrollWidth > box.clientWidth) !== box.hasAttribute("tabindex"))
+  .map((box) => box.getAttribute("aria-label"))
+"""
 FOCUS = "document.activeElement.id || document.activeElement.className"
 
 
@@ -130,11 +135,23 @@ def test_a_screen_reader_is_told_headings_in_order_tables_and_pictures(page: Pag
     nameless = [
         node
         for node in nodes
-        if node["role"]["value"] in ("image", "table", "combobox", "searchbox", "button", "link", "region")
+        if node["role"]["value"] in ("image", "table", "combobox", "searchbox", "button", "link", "region", "form")
         and not node.get("name", {}).get("value")
     ]
     assert nameless == []
-    assert {"main", "navigation", "table", "rowheader", "columnheader", "image", "combobox"} <= set(roles)
+    assert {"main", "navigation", "table", "rowheader", "columnheader", "image", "combobox", "form"} <= set(roles)
+
+
+def test_only_boxes_with_something_to_scroll_stop_the_tab_key(browser: Chromium, path: Path) -> None:
+    stops = {}
+    for width in (375, 1280):
+        page = browser.open(path, width=width)
+        # the browser reports sizes before it paints the next frame
+        page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))")
+        assert page.run(WRONG_STOPS) == []
+        stops[width] = page.run("document.querySelectorAll('.scroll[tabindex]').length")
+    # a phone scrolls all tables and figures; a wide window has room for most
+    assert stops[375] > 10 > stops[1280]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -216,6 +233,7 @@ def test_without_scripts_every_query_is_there(browser: Chromium, path: Path) -> 
     inside = "frame.contentDocument"
     assert page.run(f"[...{inside}.querySelectorAll('.case')].filter((c) => c.checkVisibility()).length") == 11
     assert page.run(f"{inside}.getElementById('browse').checkVisibility()") is False
+    assert page.run(f"{inside}.querySelectorAll('.scroll:not([tabindex])').length") == 0
 
 
 def test_paper_shows_queries_opened_and_no_controls(page: Page) -> None:

@@ -18,14 +18,13 @@ from conical.core.hashing import file_fingerprint
 from conical.core.options import require_choice
 from conical.engine.score import dot_products, fuse, row_lengths, score_embeddings, score_similarity, unit_rows
 from conical.metrics import FAMILIES, METRICS, DirectionMetrics, dual_softmax, qb_norm
-from conical.reports import Grid, rich_table
+from conical.reports import HEADINGS, Grid, rich_table
 from conical.store import MatrixFile, read_matrix, read_positives
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PROTOCOL = "unknown (other people's scores)"
-_HEADINGS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "MedR": "MedR", "MeanR": "MeanR"}
 _UNIT_TOLERANCE = 1e-3
 _DEFAULT_SCALES = {"dsl": 100.0, "qbnorm": 20.0}
 
@@ -226,14 +225,14 @@ def _grid(directions: Mapping[str, DirectionMetrics], notes: list[str], options:
         body.append((name, str(found.num_queries), str(found.num_gallery), *cells))
         if found.has_ties:
             bounds = (
-                f"{_HEADINGS[metric]} {bound.low:.1f} to {bound.high:.1f}"
+                f"{HEADINGS[metric]} {bound.low:.1f} to {bound.high:.1f}"
                 for metric, bound in found.tie_bounds.items()
                 if bound.low != bound.high
             )
             notes.append(f"{name} has ties, which count by chance; by how they are broken: {', '.join(bounds)}.")
     family = "" if options.rescore is None else f", rescored by {options.rescore} at scale {_scale(options):g}"
     title = f"Protocol {PROTOCOL}{family}; recalls in percent, ranks from 1, 95 % intervals"
-    header = ("Task", "Queries", "Gallery", *(_HEADINGS[metric] for metric in METRICS))
+    header = ("Task", "Queries", "Gallery", *(HEADINGS[metric] for metric in METRICS))
     return Grid(title=title, header=header, body=tuple(body), notes=tuple(notes), num_keys=1)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from conical.on_ray.equal_trials import indistinguishable_sentence
+from conical.on_ray.report_parts import sweep_part
 from conical.on_ray.reporting import result_row
 from conical.reports import (
     ReportData,
@@ -16,6 +16,7 @@ from conical.reports import (
     results_grid,
     rich_table,
     summary_sentences,
+    sweep_sentences,
 )
 from conical.store import EvaluationRecord, RunRecord, SweepRecord
 
@@ -39,8 +40,8 @@ def print_sweep(console: Console, sweep: SweepRecord) -> None:
     console.print(
         f"best of {len(sweep.trials)} trials by {sweep.metric}: trial {best.number} ({settings})", highlight=False
     )
-    if sweep.indistinguishable is not None:
-        console.print(indistinguishable_sentence(sweep), highlight=False, markup=False)
+    for sentence in sweep_sentences(sweep_part(sweep)):
+        console.print(sentence, highlight=False, markup=False)
 
 
 def print_report(console: Console, data: ReportData, paths: ReportPaths) -> None:

@@ -64,11 +64,3 @@ def mark_indistinguishable(sweep: SweepRecord, runs: Path) -> SweepRecord:
             near.append(number)
     how = f"paired bootstrap on the queries of val, {num_tests} tests, 5 % in all (Bonferroni)"
     return dataclasses.replace(sweep, indistinguishable=tuple(near), indistinguishable_test=how)
-
-
-def indistinguishable_sentence(sweep: SweepRecord) -> str:
-    """The outcome in words."""
-    assert sweep.indistinguishable is not None
-    count, others = len(sweep.indistinguishable), len(sweep.trials) - 1
-    which = f" (trials {', '.join(map(str, sweep.indistinguishable))})" if count else ""
-    return f"{count} of the {others} other trials cannot be told from the best{which}: {sweep.indistinguishable_test}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from conical.engine.data import DataSource
 from conical.on_ray.reported_runs import Method, ReportedRun, same_seed
 from conical.reports import (
+    DIRECTIONS,
     BrowserView,
     Clip,
     ErrorBrowser,
@@ -23,7 +24,6 @@ from conical.reports import (
 )
 from conical.store import EvaluationRecord
 
-DIRECTIONS = ("t2v", "v2t")
 _HITS = 3
 _CASES = 12
 # a strip takes some 23 kB of the page at 112 px, measured on 20 real clips: the page stays under 6 MB

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from conical.metrics import k_occurrence
-from conical.on_ray.error_browser import DIRECTIONS
 from conical.on_ray.reported_runs import ReportedRun
-from conical.reports import Curve, HubSample, RankSample, Sweep, Trial
+from conical.reports import DIRECTIONS, Curve, HubSample, RankSample, Sweep, Trial
 from conical.store import SweepRecord
 
 _TRIAL_STATUS = {"finished": "completed", "stopped": "stopped", "failed": "failed", "running": "failed"}

@@ -181,14 +181,13 @@ def result_row(record: RunRecord, scored: EvaluationRecord, label: str) -> RunRo
         protocol=scored.name.scores,
         split=scored.name.part,
         metrics={
-            name: MetricValue(found["value"], found["low"], found["high"])
-            for name, found in scored.metrics.items()
-            if not name.startswith("v2t_any/")  # the tables have one line for v2t
+            name: MetricValue(found["value"], found["low"], found["high"]) for name, found in scored.metrics.items()
         },
         num_queries=scored.num_queries,
         num_gallery=scored.num_gallery,
         comparable=comparable_hash(scored),
         has_ties=scored.has_ties,
+        trained_commit=record.environment.get("commit", ""),
         note="; ".join(note for note in notes if note),
     )
 

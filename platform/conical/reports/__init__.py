@@ -19,14 +19,15 @@ from conical.reports.browser import (
 )
 from conical.reports.contents import Provenance, ReportData
 from conical.reports.grids import (
+    HEADINGS,
     Grid,
     comparisons_grid,
     format_metric,
-    group_rows,
     published_grid,
     results_grid,
     sweep_grid,
 )
+from conical.reports.groups import group_rows
 from conical.reports.published import PublishedRow, published_rows
 from conical.reports.records import (
     Comparison,
@@ -36,12 +37,14 @@ from conical.reports.records import (
     Sweep,
     Trial,
 )
-from conical.reports.samples import HubSample, RankSample
-from conical.reports.summary import comparison_sentence, summary_sentences
+from conical.reports.samples import DIRECTIONS, HubSample, RankSample
+from conical.reports.summary import comparison_sentence, summary_sentences, sweep_sentences
 from conical.reports.tables import csv_table, latex_table, markdown_table, results_csv, rich_table
 from conical.reports.writer import ReportPaths, write_report
 
 __all__ = [
+    "DIRECTIONS",
+    "HEADINGS",
     "Ablation",
     "AblationLine",
     "BrowserView",
@@ -80,5 +83,6 @@ __all__ = [
     "rich_table",
     "summary_sentences",
     "sweep_grid",
+    "sweep_sentences",
     "write_report",
 ]

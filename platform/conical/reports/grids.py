@@ -1,26 +1,22 @@
-"""What the tables of a report say, as text before any markup; refuses to put side by side what cannot be compared."""
+"""What the tables of a report say, as text before any markup."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from conical.core.errors import ProtocolError
-from conical.core.options import require
+from conical.metrics import DIRECTIONS as RANKED_DIRECTIONS
+from conical.metrics import METRICS
+from conical.reports.groups import refuse_mixture, set_mark
 from conical.reports.published import PublishedRow
 from conical.reports.records import Comparison, MetricValue, RunRow, Sweep, Trial
 from conical.reports.samples import DIRECTIONS, HubSample
 
-SHOWN_METRICS = ("R1", "R5", "R10", "MeanR")
+# others report no median rank
+_PUBLISHED_METRICS = ("R1", "R5", "R10", "MeanR")
 HEADINGS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "MedR": "MedR", "MeanR": "MeanR"}
 _LOWER_IS_BETTER = ("MedR", "MeanR")
 _ABSENT = "–"
-# what rows of one table share, and what a reader calls it
-_SHARED = {
-    **{name: name for name in ("protocol", "split", "num_queries", "num_gallery")},
-    "comparable": "set of queries, gallery and family settings",
-}
-_MARK_LENGTH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,61 +66,8 @@ def format_metric(metric: MetricValue | None) -> str:
     return f"{metric.value:.1f} [{metric.low:.1f}, {metric.high:.1f}]"
 
 
-def group_rows(rows: Iterable[RunRow]) -> tuple[tuple[RunRow, ...], ...]:
-    """Rows that may stand in one table, in order of first appearance.
-
-    Args:
-        rows: of any protocol, split and gallery.
-
-    Returns:
-        One group for each protocol, split, number of queries, gallery size and hash of what must be equal.
-    """
-    groups: dict[tuple[object, ...], list[RunRow]] = {}
-    for row in rows:
-        groups.setdefault(_comparable(row), []).append(row)
-    return tuple(tuple(group) for group in groups.values())
-
-
-def group_names(groups: Sequence[Sequence[RunRow]]) -> tuple[str, ...]:
-    """A name for each group's files: `test_raw_q200_g200`, with the mark of its set where two would share it."""
-    firsts = [rows[0] for rows in groups]
-    names = [f"{row.split}_{row.protocol}_q{row.num_queries}_g{row.num_gallery}" for row in firsts]
-    return tuple(
-        f"{name}_{set_mark(row)}" if names.count(name) > 1 else name for name, row in zip(names, firsts, strict=True)
-    )
-
-
-def set_mark(row: RunRow) -> str:
-    """The first letters of `comparable`, by which a reader tells sets apart."""
-    return row.comparable[:_MARK_LENGTH] or "unknown"
-
-
-def refuse_mixture(rows: Sequence[RunRow]) -> None:
-    """Refuse rows that cannot stand in one table.
-
-    Raises:
-        ProtocolError: no row, or different protocols, splits, numbers of queries, gallery sizes, queries, galleries or
-            settings of a family.
-        ValueError: two rows of one label.
-    """
-    if not rows:
-        raise ProtocolError("a results table needs at least one row, got none")
-    for name, told in _SHARED.items():
-        values = sorted({str(getattr(row, name)) for row in rows})
-        if len(values) > 1:
-            raise ProtocolError(
-                f"rows of one table must share one {told}, got {', '.join(values)}; "
-                "make a table for each (conical.reports.group_rows)"
-            )
-    labels = [row.label for row in rows]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    require(
-        not twice, f"labels of one table must be unique, got {', '.join(twice)} more than once; name the runs apart"
-    )
-
-
 def results_grid(rows: Sequence[RunRow]) -> Grid:
-    """The table of runs: two lines a run, text-to-video and video-to-text.
+    """The table of runs: a line a run and direction; `v2t_any` only where it was ranked.
 
     Args:
         rows: at least one; all of one protocol, split and set of queries, gallery and family settings.
@@ -137,21 +80,21 @@ def results_grid(rows: Sequence[RunRow]) -> Grid:
     """
     refuse_mixture(rows)
     first = rows[0]
-    header = ("Method", "Direction", *(HEADINGS[metric] for metric in SHOWN_METRICS))
+    header = ("Method", "Direction", *(HEADINGS[metric] for metric in METRICS))
+    lines = _lines(rows)
     body = tuple(
         (
             row.label + (" †" if row.has_ties else ""),
             direction,
-            *(format_metric(row.metrics.get(f"{direction}/{metric}")) for metric in SHOWN_METRICS),
+            *(format_metric(row.metrics.get(f"{direction}/{metric}")) for metric in METRICS),
         )
-        for row in rows
-        for direction in DIRECTIONS
+        for row, direction in lines
     )
     mark = ", uses the target video" if first.uses_target else ""
     title = f"{first.split}, protocol {first.protocol}{mark}: {first.num_queries} queries, {first.num_gallery} videos"
     if first.comparable:
         title += f", set {set_mark(first)}"
-    return Grid(title=title, header=header, body=body, best=_best_cells(rows), notes=_row_notes(rows), num_keys=2)
+    return Grid(title=title, header=header, body=body, best=_best_cells(lines), notes=_row_notes(rows), num_keys=2)
 
 
 def comparisons_grid(comparisons: Sequence[Comparison]) -> Grid:
@@ -242,7 +185,7 @@ def published_grid(rows: Sequence[PublishedRow]) -> Grid:
         where = f"{row.dataset} {row.split}, {row.backbone}"
         found = lines.setdefault((where, row.method, "yes" if row.has_extra_data else "no"), {})
         found |= {f"{row.direction} {HEADINGS[name]}": value for name, value in row.metrics.items()}
-    shown = [f"{direction} {HEADINGS[name]}" for direction in DIRECTIONS for name in SHOWN_METRICS]
+    shown = [f"{direction} {HEADINGS[name]}" for direction in DIRECTIONS for name in _PUBLISHED_METRICS]
     body = tuple(
         (*keys, *(f"{found[heading]:.1f}" if heading in found else _ABSENT for heading in shown))
         for keys, found in sorted(lines.items(), key=lambda line: _place(line[0][0], lines))
@@ -258,15 +201,25 @@ def _place(where: str, keys: Iterable[tuple[str, str, str]]) -> int:
     return list(dict.fromkeys(key[0] for key in keys)).index(where)
 
 
-def _comparable(row: RunRow) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in _SHARED)
+def _lines(rows: Sequence[RunRow]) -> list[tuple[RunRow, str]]:
+    """Each run with its directions: t2v and v2t always, so that a gap is seen."""
+    return [
+        (row, direction)
+        for row in rows
+        for direction in RANKED_DIRECTIONS
+        if direction in DIRECTIONS or f"{direction}/{METRICS[0]}" in row.metrics
+    ]
 
 
-def _best_cells(rows: Sequence[RunRow]) -> frozenset[tuple[int, int]]:
+def _best_cells(lines: Sequence[tuple[RunRow, str]]) -> frozenset[tuple[int, int]]:
     best = set()
-    for offset, direction in enumerate(DIRECTIONS):
-        for column, metric in enumerate(SHOWN_METRICS, start=2):
-            found = [(row.metrics.get(f"{direction}/{metric}"), 2 * i + offset) for i, row in enumerate(rows)]
+    for direction in RANKED_DIRECTIONS:
+        for column, metric in enumerate(METRICS, start=2):
+            found = [
+                (row.metrics.get(f"{direction}/{metric}"), line)
+                for line, (row, of_line) in enumerate(lines)
+                if of_line == direction
+            ]
             values = [(value.value, line) for value, line in found if value is not None]
             if len(values) > 1:
                 pick = min if metric in _LOWER_IS_BETTER else max
@@ -276,9 +229,14 @@ def _best_cells(rows: Sequence[RunRow]) -> frozenset[tuple[int, int]]:
 
 
 def _row_notes(rows: Sequence[RunRow]) -> tuple[str, ...]:
-    notes = ["Recalls in percent; MeanR is the mean of 1-based ranks, lower is better."]
+    notes = ["Recalls in percent; MedR and MeanR are the median and the mean of 1-based ranks, lower is better."]
     if any(metric.low is not None for row in rows for metric in row.metrics.values()):
         notes[0] += " In brackets: 95 % intervals over queries."
+    if any(direction == "v2t_any" for _, direction in _lines(rows)):
+        notes.append(
+            "v2t ranks a video's captions as one group, by the best of them; v2t_any ranks all captions singly and "
+            "takes the best rank of the video's own."
+        )
     if rows[0].comparable:
         notes.append(
             f"Set {set_mark(rows[0])}: the same queries, gallery, and settings and bank of the family. Only numbers of "

@@ -19,12 +19,12 @@ from conical.reports.filmstrips import data_uri, strip_of
 from conical.reports.grids import (
     Grid,
     comparisons_grid,
-    group_rows,
     hubs_grid,
     published_grid,
     results_grid,
     sweep_grid,
 )
+from conical.reports.groups import group_rows
 from conical.reports.plotting import Drawing
 from conical.reports.summary import summary_sentences
 
@@ -41,7 +41,8 @@ def render_page(data: ReportData, drawings: Mapping[str, Sequence[Drawing]]) -> 
 
     Returns:
         HTML 5 without a request to anywhere; every text of `data` is escaped. Its one script sorts and filters the
-        error browser; without it the page shows all the same. The policy in the head lets no other script run.
+        error browser and spares the Tab key boxes with nothing to scroll; without it the page shows all the same. The
+        policy in the head lets no other script run.
 
     Raises:
         ProtocolError: rows that share a table cannot be compared.
@@ -67,7 +68,7 @@ def render_page(data: ReportData, drawings: Mapping[str, Sequence[Drawing]]) -> 
         browser=_browser(data.browser) if data.browser and data.browser.views else None,
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        runs=list(dict.fromkeys((row.label, row.run_id) for row in data.rows)),
+        runs=list(dict.fromkeys((row.label, row.run_id, row.trained_commit) for row in data.rows)),
     )
 
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from conical.core.options import require, require_choice
-from conical.reports.samples import DIRECTIONS
+from conical.metrics import DIRECTIONS, METRICS
+from conical.metrics.significance import NO_DIFFERENCE
 
-METRICS = ("R1", "R5", "R10", "MedR", "MeanR")
 TRIAL_STATUSES = ("completed", "stopped", "failed")
-NO_DIFFERENCE = "no significant difference"
 VERDICTS = ("a is better", "b is better", NO_DIFFERENCE)
 
 
@@ -53,12 +52,13 @@ class RunRow:
         run_id: where the run is tracked.
         protocol: `raw`, `captioned-gallery` or `paired-supplement`, with `.family` when scores were changed.
         split: `train`, `val` or `test`, with `-subset` when some of the queries were scored.
-        metrics: keyed by direction and metric, `t2v/R1` to `v2t/MeanR`.
+        metrics: keyed by direction and metric, `t2v/R1` to `v2t_any/MeanR`.
         num_queries: text queries that were ranked.
         num_gallery: videos they were ranked against.
         comparable: hash of what must be equal for two rows to be compared (the queries, the gallery, the settings and
             bank of a family); "" where none is known.
         has_ties: the tie rule changes at least one of the metrics.
+        trained_commit: commit of the code that trained the run; "" where unknown.
         note: anything a reader must know about this run.
 
     Raises:
@@ -74,6 +74,7 @@ class RunRow:
     num_gallery: int
     comparable: str = ""
     has_ties: bool = False
+    trained_commit: str = ""
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conical.reports.contents import ReportData
-from conical.reports.grids import format_difference, format_metric, group_rows, set_mark
+from conical.reports.grids import format_difference, format_metric
+from conical.reports.groups import group_rows, set_mark
 from conical.reports.records import Comparison, RunRow, Sweep
 
 _OBJECTIVE = "t2v/R1"
@@ -32,9 +33,14 @@ def sweep_sentences(sweep: Sweep) -> tuple[str, ...]:
     # a trial without a value lost by failing, not in a test
     num_others = len(sweep.scored) - 1
     how = f" ({sweep.indistinguishable_test})" if sweep.indistinguishable_test else ""
+    if num_others == 0:
+        return (f"Trial {best.number} is the only scored trial.",)
     if not others:
         return (f"Trial {best.number} is significantly better than the other {num_others} scored trials{how}.",)
-    return (f"Indistinguishable from trial {best.number}: {len(others)} of the other {num_others} scored trials{how}.",)
+    return (
+        f"Indistinguishable from trial {best.number}: {len(others)} of the other {num_others} scored trials, number "
+        f"{', '.join(map(str, others))}{how}.",
+    )
 
 
 def comparison_sentence(comparison: Comparison) -> str:

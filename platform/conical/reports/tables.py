@@ -5,33 +5,74 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from rich.box import HORIZONTALS
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from conical.reports.grids import Grid, refuse_mixture
+from conical.reports.grids import Grid
+from conical.reports.groups import refuse_mixture
 from conical.reports.records import RunRow
 
-_MIN_NAME_WIDTH = 14
+_MIN_NAME_WIDTH = 12
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A number and its interval: on one line where there is room, else on two; neither is ever broken.
+
+    Args:
+        text: `41.5 [38.0, 45.1]`.
+        style: of the terminal.
+    """
+
+    text: str
+    style: str = ""
+
+    @property
+    def width(self) -> int:
+        """Of the longer part."""
+        return max(map(len, self._parts))
+
+    @property
+    def _parts(self) -> list[str]:
+        number, bracket, interval = self.text.partition(" [")
+        return [number, f"[{interval}"] if bracket else [number]
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(self.width, len(self.text))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        is_whole = len(self.text) <= options.max_width
+        yield Text(self.text if is_whole else "\n".join(self._parts), style=self.style, justify="right")
 
 
 def rich_table(grid: Grid) -> Table:
-    """The grid for a terminal of 120 columns."""
-    table = Table(title=Text(grid.title), title_justify="left", caption=Text("\n".join(grid.notes)), pad_edge=False)
-    table.caption_justify = "left"
+    """The grid for a terminal; a table of results with its names fits 100 columns."""
+    # without upright lines: they would cost a column each side of every number
+    table = Table(box=HORIZONTALS, collapse_padding=True, pad_edge=False, title=Text(grid.title), title_justify="left")
+    table.caption, table.caption_justify = Text("\n".join(grid.notes)), "left"
     for column, heading in enumerate(grid.header):
         # numbers are never broken; a heading may be, and names are where the table is too wide
-        widest = max((len(line[column]) for line in grid.body), default=0)
         is_value = column >= grid.num_keys
-        width = widest if is_value else min(widest, _MIN_NAME_WIDTH)
+        widest = max((_Value(line[column]).width if is_value else len(line[column]) for line in grid.body), default=0)
+        width = widest if is_value else min(max(widest, *map(len, heading.split())), _MIN_NAME_WIDTH)
         table.add_column(Text(heading), justify="right" if is_value else "left", min_width=width, overflow="fold")
     for index, (line, span) in enumerate(zip(grid.body, grid.spans(), strict=True)):
-        cells = [Text(cell, style="bold" if (index, column) in grid.best else "") for column, cell in enumerate(line)]
+        names = [Text(cell) for cell in line[: grid.num_keys]]
+        values = [
+            _Value(cell, "bold" if (index, column) in grid.best else "")
+            for column, cell in enumerate(line)
+            if column >= grid.num_keys
+        ]
         if span == 0:
-            cells[0] = Text("")
+            names[0] = Text("")
         elif index > 0 and max(grid.spans()) > 1:
             table.add_section()
-        table.add_row(*cells)
+        table.add_row(*names, *values)
     return table
 
 
@@ -60,7 +101,10 @@ def results_csv(rows: Sequence[RunRow]) -> str:
         ProtocolError: the rows cannot be compared.
     """
     refuse_mixture(rows)
-    fields = ("label", "run_id", "split", "protocol", "num_queries", "num_gallery", "comparable", "has_ties", "note")
+    fields = (
+        *("label", "run_id", "split", "protocol", "num_queries", "num_gallery"),
+        *("comparable", "has_ties", "trained_commit", "note"),
+    )
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow((*fields, "direction", "metric", "value", "low", "high"))
@@ -82,7 +126,7 @@ def latex_table(grid: Grid) -> str:
             cells[0] = ""
     table = [
         r"\begin{table}",
-        rf"\caption{{{_escape_latex(' '.join((f'{grid.title}.', *grid.notes)))}}}",
+        rf"\caption{{{_escape_latex(' '.join(map(_sentence, (grid.title, *grid.notes))))}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(_escape_latex(cell) for cell in grid.header) + r" \\",
@@ -93,6 +137,10 @@ def latex_table(grid: Grid) -> str:
         r"\end{table}",
     ]
     return "\n".join(table) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _escape_markdown(text: str) -> str:

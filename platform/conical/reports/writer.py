@@ -12,13 +12,12 @@ from conical.reports.figures import report_drawings
 from conical.reports.grids import (
     Grid,
     comparisons_grid,
-    group_names,
-    group_rows,
     hubs_grid,
     published_grid,
     results_grid,
     sweep_grid,
 )
+from conical.reports.groups import group_names, group_rows
 from conical.reports.page import render_page
 from conical.reports.tables import csv_table, latex_table, markdown_table, results_csv
 

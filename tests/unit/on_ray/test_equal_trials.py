@@ -9,7 +9,9 @@ import pytest
 
 from conical.core.errors import StoreError
 from conical.metrics import Ranking, compare
-from conical.on_ray.equal_trials import indistinguishable_sentence, mark_indistinguishable
+from conical.on_ray.equal_trials import mark_indistinguishable
+from conical.on_ray.report_parts import sweep_part
+from conical.reports import sweep_sentences
 from conical.store import RankedQueries, RunFolder, SweepRecord, TrialRecord
 
 NUM = 200
@@ -43,9 +45,8 @@ def test_trials_that_do_not_differ_from_the_best_are_named(tmp_path: Path) -> No
     assert found.best.number == 2
     assert found.indistinguishable == (1,)
     assert "3 tests, 5 % in all (Bonferroni)" in found.indistinguishable_test
-    assert indistinguishable_sentence(found).startswith(
-        "1 of the 3 other trials cannot be told from the best (trials 1)"
-    )
+    (sentence,) = sweep_sentences(sweep_part(found))
+    assert sentence.startswith("Indistinguishable from trial 2: 1 of the other 3 scored trials, number 1 (paired")
 
 
 def test_the_correction_keeps_a_trial_that_a_single_test_would_drop(tmp_path: Path) -> None:
@@ -59,9 +60,10 @@ def test_the_correction_keeps_a_trial_that_a_single_test_would_drop(tmp_path: Pa
 
 
 def test_a_trial_without_a_value_is_no_candidate(tmp_path: Path) -> None:
-    found = mark_indistinguishable(sweep_of(tmp_path, 100, None), tmp_path)
+    found = mark_indistinguishable(sweep_of(tmp_path, 100, None, 10), tmp_path)
     assert found.indistinguishable == ()
-    assert indistinguishable_sentence(found).startswith("0 of the 1 other trials cannot be told from the best: paired")
+    (sentence,) = sweep_sentences(sweep_part(found))
+    assert sentence.startswith("Trial 0 is significantly better than the other 1 scored trials (paired")
 
 
 def test_a_sweep_whose_winner_kept_no_ranks_is_left_untested(tmp_path: Path) -> None:

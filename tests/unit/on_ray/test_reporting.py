@@ -64,7 +64,9 @@ def test_trials_that_lost_are_not_shown_and_the_winner_is_named(data) -> None:
     assert list(dict.fromkeys(row.label for row in data.rows)) == ["InfoNCE", "CEO", "tuned CEO (trial 1)"]
     assert "The tuned run is trial 1 of the sweep" in data.notes[1]
     assert (data.sweep.best_number, data.sweep.indistinguishable) == (1, (0,))
-    assert any("Indistinguishable from trial 1: 1 of the other 1 scored trials" in s for s in summary_sentences(data))
+    assert any(
+        "Indistinguishable from trial 1: 1 of the other 1 scored trials, number 0" in s for s in summary_sentences(data)
+    )
 
 
 def test_every_evaluation_has_a_table_of_its_own_the_standard_first(data) -> None:
@@ -154,6 +156,16 @@ def test_what_cannot_be_compared_or_shown_is_said(tmp_path: Path) -> None:
     assert any("The supplements that CEO + A was trained on are not in the ledger" in note for note in data.notes)
     page = write_report(data, tmp_path / "report").page.read_text(encoding="utf-8")
     assert "Not compared" in page
+
+
+def test_single_captions_and_the_commit_of_the_training_are_in_the_rows(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path)
+    folder = scored_run(workspace, "CEO", key="a")
+    folder.write(dataclasses.replace(folder.read(), environment={"device": "cpu", "commit": "77ab03d"}))
+    (found, *_) = build_report(workspace, "demo").rows
+    stored = evaluation("val", skill=1.0).metrics["v2t_any/R1"]
+    assert found.metrics["v2t_any/R1"].value == stored["value"]
+    assert found.trained_commit == "77ab03d"
 
 
 def changed(**changes: object) -> EvaluationRecord:

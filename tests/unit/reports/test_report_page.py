@@ -116,6 +116,24 @@ def test_tables_have_captions_and_scopes(page: Page) -> None:
     assert all(cell.get("scope") in ("col", "row", "rowgroup") for cell in page.having("th"))
 
 
+def test_every_column_that_names_a_line_is_a_header(tmp_path: Path) -> None:
+    text = render_page(bare(rows=(row("one"),), comparisons=()), {section: () for section in SECTIONS})
+    for direction in ("t2v", "v2t", "v2t_any"):
+        assert f'<th scope="row">{direction}</th>' in text
+    assert '<th class="name" scope="rowgroup" rowspan="3">one</th>' in text
+    assert all(cell.get("class") == "value" for cell in Page(text).having("td"))
+
+
+def test_the_commits_of_the_report_and_of_each_training_are_told_apart(page: Page) -> None:
+    assert page.text.count("report made by commit 0f3c9d2e71aa (clean)") == 1
+    assert "Report made by commit 0f3c9d2e71aa (clean)" in page.text
+    assert "Tuned CEO run-tun , trained by commit 77ab03d19e52" in page.text
+
+
+def test_the_form_of_the_error_browser_has_a_name(page: Page) -> None:
+    assert [form["aria-label"] for form in page.having("form")] == ["Choose queries"]
+
+
 def test_links_within_the_page_lead_somewhere_and_language_is_set(page: Page) -> None:
     targets = {attributes.get("id") for _, attributes in page.tags}
     assert {str(link["href"])[1:] for link in page.having("a")} <= targets
@@ -175,7 +193,7 @@ def test_texts_are_escaped_everywhere(tmp_path: Path) -> None:
 
 def test_empty_parts_are_left_out(tmp_path: Path) -> None:
     page = Page(write_report(bare(comparisons=()), tmp_path).page.read_text(encoding="utf-8"))
-    assert not page.having("table", "figure", "details", "script")
+    assert not page.having("table", "figure", "details", "form")
     assert "Sweep" not in page.text
 
 

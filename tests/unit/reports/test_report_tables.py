@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ from conical.reports import (
     rich_table,
     sweep_grid,
 )
-from conical.reports.grids import group_names, hubs_grid
+from conical.reports.grids import hubs_grid
+from conical.reports.groups import group_names
 from conical.reports.summary import sweep_sentences
 from unit.reports.report_factory import LABELS, ablation, comparison, report, row, sweep
 
@@ -56,20 +58,20 @@ def test_a_metric_shows_its_interval_or_stands_alone() -> None:
 def test_the_grid_of_two_hand_made_runs() -> None:
     grid = results_grid([hand_row("one", 40.0, 6.0), hand_row("two", 41.5, 7.25)])
     assert grid.title == "test, protocol raw: 50 queries, 50 videos"
-    assert grid.header == ("Method", "Direction", "R@1", "R@5", "R@10", "MeanR")
+    assert grid.header == ("Method", "Direction", "R@1", "R@5", "R@10", "MedR", "MeanR")
     assert grid.body == (
-        ("one", "t2v", "40.0 [36.5, 43.6]", "–", "–", "6.0"),
-        ("one", "v2t", "–", "–", "–", "–"),
-        ("two", "t2v", "41.5 [38.0, 45.1]", "–", "–", "7.2"),
-        ("two", "v2t", "–", "–", "–", "–"),
+        ("one", "t2v", "40.0 [36.5, 43.6]", "–", "–", "–", "6.0"),
+        ("one", "v2t", "–", "–", "–", "–", "–"),
+        ("two", "t2v", "41.5 [38.0, 45.1]", "–", "–", "–", "7.2"),
+        ("two", "v2t", "–", "–", "–", "–", "–"),
     )
     # the higher recall, the lower mean rank
-    assert grid.best == {(2, 2), (0, 5)}
+    assert grid.best == {(2, 2), (0, 6)}
     assert grid.spans() == (2, 0, 2, 0)
 
 
 def test_equal_values_are_all_best_and_one_run_alone_is_not() -> None:
-    assert results_grid([hand_row("one", 40.0, 6.0), hand_row("two", 40.0, 7.0)]).best == {(0, 2), (2, 2), (0, 5)}
+    assert results_grid([hand_row("one", 40.0, 6.0), hand_row("two", 40.0, 7.0)]).best == {(0, 2), (2, 2), (0, 6)}
     assert results_grid([hand_row("one", 40.0, 6.0)]).best == frozenset()
 
 
@@ -135,16 +137,47 @@ def test_paired_supplement_ties_and_notes_are_told() -> None:
     assert len(plain.notes) == 1
 
 
-def test_every_table_fits_a_terminal_of_120_columns_with_its_numbers_whole() -> None:
+@pytest.mark.parametrize("width", [100, 120])
+def test_every_table_fits_its_terminal_with_its_numbers_whole(width: int) -> None:
     data = report()
     for rows in group_rows(data.rows):
-        text = on_terminal(results_grid(rows))
-        assert max(map(len, text.splitlines())) <= 120
+        text = on_terminal(results_grid(rows), width)
+        assert max(map(len, text.splitlines())) <= width
         for line in results_grid(rows).body:
-            assert all(cell in text for cell in line[2:])
-    assert "+4.2 [+1.1, +7.4]" in on_terminal(comparisons_grid(data.comparisons))
+            # an interval may stand below its number
+            assert all(part in text for cell in line[2:] for part in re.split(r" (?=\[)", cell)), line
+        assert "Direction" in text
+        assert "MeanR" in text
+
+
+def test_a_wide_terminal_keeps_each_interval_beside_its_number() -> None:
+    text = on_terminal(results_grid([row()]), 160)
+    assert all(cell in text for cell in results_grid([row()]).body[0])
+
+
+def test_single_captions_have_a_line_of_their_own_where_they_were_ranked() -> None:
+    any_metrics = {"v2t_any/R1": MetricValue(30.0), "v2t_any/MedR": MetricValue(3.0)}
+    one, two = (hand_row(label, recall, 6.0) for label, recall in (("one", 40.0), ("two", 41.5)))
+    one = dataclasses.replace(one, metrics={**one.metrics, **any_metrics})
+    two = dataclasses.replace(two, metrics={**two.metrics, "v2t_any/R1": MetricValue(28.0)})
+    grid = results_grid([one, two])
+    assert [line[1] for line in grid.body] == ["t2v", "v2t", "v2t_any"] * 2
+    assert grid.body[2] == ("one", "v2t_any", "30.0", "–", "–", "3.0", "–")
+    # each direction has its own best: t2v R@1 of two, v2t_any R@1 of one
+    assert grid.best == {(3, 2), (2, 2), (0, 6), (3, 6)}
+    assert any(
+        note.startswith("v2t ranks a video's captions as one group") and "v2t_any ranks all captions singly" in note
+        for note in grid.notes
+    )
+    assert not any("v2t_any" in note for note in results_grid([hand_row("one", 40.0, 6.0)]).notes)
+
+
+def test_comparisons_and_trials_keep_their_numbers_whole_on_a_terminal() -> None:
+    compared = on_terminal(comparisons_grid(report().comparisons))
+    assert "[+1.1, +7.4]" in compared
+    assert "61 / 40" in compared
     trials = on_terminal(sweep_grid(sweep()))
-    assert "│11 " in trials
+    assert re.search(r"^ ?11 ", trials, re.MULTILINE)
     assert "completed" in trials
 
 
@@ -156,18 +189,24 @@ def test_markdown_of_a_hand_made_run() -> None:
     text = markdown_table(results_grid([hand_row("a|b <i>", 40.0, 6.0), hand_row("two", 41.5, 7.0)]))
     lines = text.splitlines()
     assert lines[0] == "**test, protocol raw: 50 queries, 50 videos**"
-    assert lines[2] == "| Method | Direction | R@1 | R@5 | R@10 | MeanR |"
-    assert lines[3] == "| --- | --- | ---: | ---: | ---: | ---: |"
-    assert lines[4] == r"| a\|b &lt;i> | t2v | 40.0 [36.5, 43.6] | – | – | **6.0** |"
-    assert lines[6] == "| two | t2v | **41.5 [38.0, 45.1]** | – | – | 7.0 |"
+    assert lines[2] == "| Method | Direction | R@1 | R@5 | R@10 | MedR | MeanR |"
+    assert lines[3] == "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    assert lines[4] == r"| a\|b &lt;i> | t2v | 40.0 [36.5, 43.6] | – | – | – | **6.0** |"
+    assert lines[6] == "| two | t2v | **41.5 [38.0, 45.1]** | – | – | – | 7.0 |"
 
 
 def test_latex_of_a_hand_made_run() -> None:
     text = latex_table(results_grid([hand_row("50 % & more_†", 40.0, 6.0), hand_row("two", 41.5, 7.0)]))
-    assert r"\begin{tabular}{llrrrr}" in text
-    assert r"50 \% \& more\_$\dagger$ & t2v & 40.0 [36.5, 43.6] & -- & -- & \textbf{6.0} \\" in text
-    assert "\n & v2t & -- & -- & -- & -- \\\\\n" in text
+    assert r"\begin{tabular}{llrrrrr}" in text
+    assert r"50 \% \& more\_$\dagger$ & t2v & 40.0 [36.5, 43.6] & -- & -- & -- & \textbf{6.0} \\" in text
+    assert "\n & v2t & -- & -- & -- & -- & -- \\\\\n" in text
     assert "50 videos. Recalls in percent" in text
+
+
+def test_notes_of_a_latex_caption_are_sentences() -> None:
+    notes = ("partial: 49 of 50", "Is it whole?", "It is.")
+    text = latex_table(Grid(title="A table", header=("x",), body=(("1",),), notes=notes))
+    assert r"\caption{A table. partial: 49 of 50. Is it whole? It is.}" in text
 
 
 def test_csv_for_programs_keeps_full_precision_and_the_run() -> None:
@@ -181,6 +220,7 @@ def test_csv_for_programs_keeps_full_precision_and_the_run() -> None:
         "num_gallery": "50",
         "comparable": "",
         "has_ties": "False",
+        "trained_commit": "",
         "note": "",
         "direction": "t2v",
         "metric": "R1",
@@ -280,13 +320,17 @@ def test_trials_that_might_as_well_have_won_are_marked_and_counted() -> None:
     assert sorted(int(line[0]) for line in grid.body if line[3].endswith(" ≈")) == [0, 5]
     assert grid.notes == ("≈ not significantly different from the chosen trial: paired, on val.",)
     assert sweep_sentences(tested) == (
-        "Indistinguishable from trial 2: 2 of the other 10 scored trials (paired, on val).",
+        "Indistinguishable from trial 2: 2 of the other 10 scored trials, number 0, 5 (paired, on val).",
     )
     alone = dataclasses.replace(sweep(), indistinguishable=())
     assert sweep_sentences(alone) == ("Trial 2 is significantly better than the other 10 scored trials.",)
     assert sweep_grid(alone).notes == ()
+    lone = dataclasses.replace(sweep(1), indistinguishable=())
+    assert sweep_sentences(lone) == ("Trial 0 is the only scored trial.",)
     assert sweep_sentences(sweep()) == ()
 
 
 def test_the_factory_row_is_a_valid_row() -> None:
-    assert set(row().metrics) == {f"{d}/{m}" for d in ("t2v", "v2t") for m in ("R1", "R5", "R10", "MedR", "MeanR")}
+    assert set(row().metrics) == {
+        f"{d}/{m}" for d in ("t2v", "v2t", "v2t_any") for m in ("R1", "R5", "R10", "MedR", "MeanR")
+    }

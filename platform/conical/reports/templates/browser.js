@@ -1,5 +1,6 @@
 "use strict";
-// Sorts and filters the error browser; without it every list stands below the other, most lost first.
+// Sorts and filters the error browser, and takes boxes with nothing to scroll out of the order of the Tab key. Without it
+// every list stands below the other, most lost first, and every box can be reached.
 const form = document.getElementById("browse");
 const field = (name) => document.getElementById(name);
 const orders = {
@@ -30,6 +31,15 @@ function show() {
   }
   field("shown").textContent = `${shownCases().length} of ${total} queries shown`;
 }
+
+// also called at first, and whenever the window changes
+const boxes = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+for (const box of document.querySelectorAll(".scroll")) boxes.observe(box);
 
 if (form) {
   form.hidden = false;
