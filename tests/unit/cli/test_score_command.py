@@ -20,6 +20,8 @@ OTHER = np.random.default_rng(1).normal(size=(12, 12)).astype(np.float32)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Some files, and the folder to stand in; no workspace may be made there."""
     monkeypatch.chdir(tmp_path)
+    # a terminal with room for each interval beside its number
+    monkeypatch.setenv("COLUMNS", "160")
     np.save("a.npy", SIMILARITY)
     np.save("b.npy", OTHER)
     np.save("same.npy", SIMILARITY)
