@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Iterator
 
 from conical.config import Experiment, parse_experiment
@@ -17,7 +18,7 @@ from conical.on_ray.progress import Progress, Report, no_report
 from conical.on_ray.run_identity import data_source, supplement_keys
 from conical.on_ray.score_task import ScoreTask, score_each, score_on_ray
 from conical.on_ray.session import connect
-from conical.on_ray.stored_scores import inputs_of, refuse_other_question
+from conical.on_ray.stored_scores import inputs_of, refuse_other_question, split_hash
 from conical.store import EvaluationRecord, RunFolder, TestLook, Workspace, list_runs, read_sweep
 from conical.tracking import MlflowTracker
 
@@ -157,12 +158,13 @@ def _score(
         subsets={"leak-free": leak_free.video_ids} if leak_free else {},
     )
     counts = split_counts(experiment, workspace)
+    hash_of = functools.cache(functools.partial(split_hash, source))  # reading a large manifest takes a second
     if experiment.ray.use_gpu:
         connect(workspace.logs)
     about = {"subset": {"rules": leak_free.rules, "of_test_videos": leak_free.num_test}} if leak_free else {}
     for scored in score_on_ray(task, num_gpus=1) if experiment.ray.use_gpu else score_each(task):
         described = _described(scored, experiment, counts=counts, about=about if scored.subset else {})
-        yield dataclasses.replace(described, inputs=inputs_of(scored.name, options, source))
+        yield dataclasses.replace(described, inputs=inputs_of(scored.name, options, hash_of))
 
 
 def _described(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from conical.config import Experiment
@@ -25,13 +25,13 @@ _OF_PROTOCOL = {
 _OF_FAMILY = {None: (), "dsl": ("dsl_tau",), "qbnorm": ("qbnorm_beta", "qbnorm_k", "qbnorm_bank")}
 
 
-def inputs_of(name: EvaluationName, options: EvaluateOptions, source: DataSource) -> dict[str, Any]:
+def inputs_of(name: EvaluationName, options: EvaluateOptions, hash_of: Callable[[str], str]) -> dict[str, Any]:
     """What an evaluation is made with beside the encoder, to be stored with it.
 
     Args:
         name: which evaluation.
         options: as asked.
-        source: the data.
+        hash_of: `split_hash` of a split of the data.
 
     Returns:
         `options`: those that change this evaluation. `data`: by split, the hash of its videos with frames and their
@@ -39,8 +39,17 @@ def inputs_of(name: EvaluationName, options: EvaluateOptions, source: DataSource
     """
     splits = {name.split, *(["val"] if name.protocol == "captioned-gallery" else [])}
     splits |= {"train"} if name.family == "qbnorm" else set()
-    data = {split: _hash_of(source.records(split)) for split in sorted(splits)}
+    data = {split: hash_of(split) for split in sorted(splits)}
     return {"options": _options_of(name, options), "data": data}
+
+
+def split_hash(source: DataSource, split: str) -> str:
+    """Content address of the videos of a split that have frames, and of their captions.
+
+    Raises:
+        DataError: there is none.
+    """
+    return _hash_of(source.records(split))
 
 
 def refuse_other_question(
