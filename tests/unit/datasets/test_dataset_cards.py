@@ -113,8 +113,9 @@ def test_published_counts_are_asserted_even_where_videos_may_be_missing(
 
 def _users_list(root: Path, splits: str) -> None:
     rows = [{"video_id": f"v{k}", "split": {"r": "train", "v": "val", "t": "test"}[s]} for k, s in enumerate(splits)]
-    (root / "manifest.jsonl").write_text("\n".join(json.dumps({**row, "uri": "v.mp4"}) for row in rows))
-    (root / "v.mp4").touch()
+    (root / "manifest.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    for row in rows:
+        (root / f"{row['video_id']}.mp4").touch()
 
 
 def test_a_users_list_without_val_gets_a_held_out_one(tmp_path: Path) -> None:
