@@ -61,20 +61,6 @@ def write_clip(path: Path, *, num_frames: int = 30, width: int = 64, height: int
     return write_pictures(path, pictures, **encoding)
 
 
-def drop_first_group(source: Path, target: Path) -> Path:
-    """Copy the packets from the second key frame on, so that the leading frames of an open GOP lose their reference."""
-    with av.open(source) as read, av.open(target, "w") as write:
-        stream = read.streams.video[0]
-        copy = write.add_stream_from_template(stream)
-        num_keys = 0
-        for packet in read.demux(stream):
-            num_keys += packet.is_keyframe
-            if num_keys >= 2 and packet.dts is not None:
-                packet.stream = copy
-                write.mux(packet)
-    return target
-
-
 def write_sound(path: Path) -> Path:
     """A file with sound only."""
     with av.open(path, "w") as container:

@@ -94,7 +94,7 @@ class ClipKind:
         if self.edit == "cut":
             whole = path.with_stem(f"{path.stem}_whole")
             _write(self, whole)
-            return _copy_from_second_key(whole, path)
+            return copy_from_second_key(whole, path)
         return _write(self, path)
 
 
@@ -153,7 +153,7 @@ def _display_matrix(orientation: Orientation) -> list[int]:
     return [mirror * cos, -mirror * sin, 0, sin, cos, 0, 0, 0, 1 << 30]
 
 
-def _copy_from_second_key(source: Path, target: Path) -> Path:
+def copy_from_second_key(source: Path, target: Path) -> Path:
     """Copy packets, so that the leading frames of an open group lose the picture that they refer to."""
     import av
 
