@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "platform"))
 
 from conical.config import load_experiment
-from conical.on_ray.bench import bench_caption, write_result
+from conical.workbench.bench.harness import bench_caption, write_result
 
 if __name__ == "__main__":
     result = bench_caption(load_experiment(None))

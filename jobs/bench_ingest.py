@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "platform"))
 
-from conical.on_ray.bench import write_page, write_result
-from conical.on_ray.bench_ingest import bench_ingest, ingest_page
 from conical.on_ray.session import connect
+from conical.workbench.bench.harness import write_page, write_result
+from conical.workbench.bench.ingest_speed import bench_ingest, ingest_page
 
 if __name__ == "__main__":
     os.environ["RAY_ADDRESS"] = "local"  # memory is looked up among the processes of this machine

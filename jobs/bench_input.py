@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "platform"))
 
-from conical.on_ray.bench import write_page, write_result
-from conical.on_ray.bench_input import bench_input, input_page
+from conical.workbench.bench.harness import write_page, write_result
+from conical.workbench.bench.input_speed import bench_input, input_page
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:

@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "platform"))
 
-from conical.on_ray.bench import write_result
-from conical.on_ray.bench_metrics import bench_metrics
+from conical.workbench.bench.harness import write_result
+from conical.workbench.bench.ranking_speed import bench_metrics
 
 if __name__ == "__main__":
     sizes = tuple(int(word) for word in sys.argv[1:])

@@ -6,8 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "platform"))
 
-from conical.cli.config_files import complete_config_files
-from conical.cli.settings_page import write_settings_page
+from conical.workbench.docs.config_files import complete_config_files
+from conical.workbench.docs.settings_page import write_settings_page
 
 if __name__ == "__main__":
     write_settings_page(ROOT / "docs" / "settings.md")

@@ -10,7 +10,7 @@ from pathlib import Path
 # the package's source lies beside, installed or not
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "platform"))
 
-from conical.engine.tiny_models import TinyModelsOptions, build_tiny_models
+from conical.workbench.tiny_models.build import TinyModelsOptions, build_tiny_models
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ sys.path.insert(0, str(ROOT / "platform"))
 import av
 
 from conical.core.atomic import write_text_atomic
-from conical.on_ray.provenance import environment
-from conical.video.accuracy_page import accuracy_page, run_suite
+from conical.runs.provenance import environment
+from conical.workbench.frame_accuracy.suite_page import accuracy_page, run_suite
 
 
 def version_of(package: str) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from conical.video import DecodedFrame, VideoInfo
-from conical.video.pyav_backend import pyav_frames
+from conical.video.backends.pyav import pyav_frames
 
 
 def slow_frames(info: VideoInfo) -> Iterator[DecodedFrame]:

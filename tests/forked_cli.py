@@ -13,8 +13,8 @@ import traceback
 from pathlib import Path
 
 import conical.cli.show
-import conical.on_ray.reporting
 import conical.on_ray.tune
+import conical.runs.report.gather
 import conical.tracking  # noqa: F401  loaded once, for every command
 from conical.cli.main import run
 

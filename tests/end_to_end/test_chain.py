@@ -14,15 +14,16 @@ import pytest
 
 from conical.config import load_experiment
 from conical.metrics import EvaluationName
+from conical.on_ray.caption import caption
+from conical.on_ray.epochs import epoch_row, run_epochs
 from conical.on_ray.evaluate import evaluate_run
-from conical.on_ray.reporting import build_report
-from conical.on_ray.run_identity import data_source
-from conical.on_ray.run_log import open_tracker
-from conical.on_ray.run_loop import epoch_row, run_epochs
-from conical.on_ray.score_task import ScoreTask, score_on_ray
-from conical.on_ray.stages import caption, ingest
+from conical.on_ray.evaluate_worker import ScoreTask, score_on_ray
+from conical.on_ray.ingest import ingest
 from conical.on_ray.train import train
 from conical.reports import write_report
+from conical.runs.identity import data_source
+from conical.runs.log import open_tracker
+from conical.runs.report.gather import build_report
 from conical.store import CaptionLedger, FrameStore, Workspace
 
 pytestmark = [pytest.mark.ray, pytest.mark.end_to_end, pytest.mark.timeout(600)]
@@ -92,7 +93,7 @@ def chain(experiment, root: Path, *, is_disturbed: bool):
     ledger_folder = workspace.captions(experiment.dataset.folder)
     watchers = []
     if is_disturbed:
-        watchers.append(kill_once("CaptionActor", lambda: len(list(ledger_folder.glob("part*.parquet"))) >= 2))
+        watchers.append(kill_once("CaptionWorker", lambda: len(list(ledger_folder.glob("part*.parquet"))) >= 2))
     captioned = caption(experiment, workspace)
     assert captioned.ok == 42 * 2
     assert captioned.skipped_without_frames == 2 * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import tarfile
@@ -20,10 +21,10 @@ from PIL import Image
 import conical
 from clip_factory import grey_level, named_indices, write_clip, write_sound
 from conical.core.errors import DataError
+from conical.core.progress import Progress
 from conical.core.records import Failure, VideoRecord
 from conical.on_ray.ingest import IngestSummary, run_ingest
-from conical.on_ray.ingest_actor import Clip, IngestActor, as_row
-from conical.on_ray.progress import Progress
+from conical.on_ray.ingest_worker import Clip, IngestWorker, as_unit
 from conical.store import FrameStore
 from conical.video import FrameRecipe
 
@@ -187,6 +188,11 @@ def test_a_failure_is_tried_again_when_its_file_has_changed_or_when_asked(tmp_pa
     assert [failure.message for failure in store.failures()] == ["b.mp4: no such file"]
 
 
+def _answer(**counts: int) -> dict[str, list[Any]]:
+    """What a worker says of a unit that went well."""
+    return {"counts": [json.dumps(counts)], "error_type": [""], "message": [""]}
+
+
 def _do_unit(store: FrameStore, recipe: FrameRecipe, *names: str, root: Path) -> dict[str, list[Any]]:
     """What an actor answers to one unit, without Ray."""
     return _do_uris(store, recipe, {name: f"{name}.mp4" for name in names}, root=root)
@@ -194,8 +200,8 @@ def _do_unit(store: FrameStore, recipe: FrameRecipe, *names: str, root: Path) ->
 
 def _do_uris(store: FrameStore, recipe: FrameRecipe, uris: dict[str, str], *, root: Path) -> dict[str, list[Any]]:
     clips = [Clip(video_id=name, uri=uri, start_seconds=0.0, end_seconds=None) for name, uri in uris.items()]
-    row = as_row("0", clips)
-    with closing(IngestActor(root=str(root), recipe=recipe, store=store, deadline_seconds=1.0)) as actor:
+    row = as_unit("0", clips).to_row()
+    with closing(IngestWorker(root=str(root), recipe=recipe, store=store, deadline_seconds=1.0)) as actor:
         return actor({name: [value] for name, value in row.items()})
 
 
@@ -205,7 +211,7 @@ def test_files_that_hang_or_kill_the_decoder_do_not_hurt_their_neighbours(tmp_pa
         write_clip(tmp_path / f"{name}.mp4", num_frames=8)
     recipe = FrameRecipe(size=16, num_frames=4, decoder="decoder_fakes:deadly_frames")
     store = _store(tmp_path / "store", recipe)
-    assert _do_unit(store, recipe, *names, root=tmp_path) == {"ok": [2], "failed": [2], "problem": [""]}
+    assert _do_unit(store, recipe, *names, root=tmp_path) == _answer(ok=2, failed=2)
     assert {failure.video_id: failure.kind for failure in store.failures()} == {"die": "crashed", "hang": "too_slow"}
     assert store.video_ids() == {"a", "z"}
 
@@ -216,14 +222,14 @@ def test_a_unit_that_is_repeated_after_its_part_was_written_counts_the_same(tmp_
     first = _do_unit(store, RECIPE, "a", "b", root=tmp_path)
     (part,) = store.path.glob("part-*")
     os.utime(part, (1, 1))
-    assert _do_unit(store, RECIPE, "a", "b", root=tmp_path) == first == {"ok": [1], "failed": [1], "problem": [""]}
+    assert _do_unit(store, RECIPE, "a", "b", root=tmp_path) == first == _answer(ok=1, failed=1)
     assert part.stat().st_mtime == 1
 
 
 def test_a_store_that_cannot_be_written_is_told_to_the_driver(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     answer = _do_unit(_store(tmp_path / "file" / "store"), RECIPE, "a", root=tmp_path)
-    assert answer["problem"][0].startswith(f"{tmp_path}/file/store/card.json cannot be written")
+    assert answer["message"][0].startswith(f"{tmp_path}/file/store/card.json cannot be written")
 
 
 @pytest.mark.usefixtures("running_ray")
@@ -397,7 +403,7 @@ def test_clips_in_tar_files_and_folders_of_images_are_decoded(tmp_path: Path) ->
     recipe = FrameRecipe(size=16, num_frames=4)
     store = _store(tmp_path / "store", recipe)
     uris = {"file": "a.mp4", "tar": "shard.tar/in/a.mp4", "folder": "images", "absent": "shard.tar/b.mp4"}
-    assert _do_uris(store, recipe, uris, root=tmp_path) == {"ok": [3], "failed": [1], "problem": [""]}
+    assert _do_uris(store, recipe, uris, root=tmp_path) == _answer(ok=3, failed=1)
     assert named_indices(store.read("folder").frames) == list(store.read("folder").frame_indices) == [0, 1, 3, 4]
     np.testing.assert_array_equal(store.read("tar").frames, store.read("file").frames)
     assert store.fingerprints()["tar"] == store.fingerprints()["file"]
@@ -405,7 +411,7 @@ def test_clips_in_tar_files_and_folders_of_images_are_decoded(tmp_path: Path) ->
 
 
 def test_large_frames_are_written_before_the_unit_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conical.on_ray.ingest_actor._PART_BYTES", 2 * 4 * 16 * 16 * 3)
+    monkeypatch.setattr("conical.on_ray.ingest_worker._PART_BYTES", 2 * 4 * 16 * 16 * 3)
     for name in "abcde":
         write_clip(tmp_path / f"{name}.mp4", num_frames=8)
     store = _store(tmp_path / "store")
@@ -420,10 +426,10 @@ def test_a_full_temporary_folder_ends_the_job_and_blames_no_video(
     def full(_: Path) -> Path:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("conical.on_ray.ingest_actor.local_media", full)
+    monkeypatch.setattr("conical.on_ray.ingest_worker.local_media", full)
     store = _store(tmp_path / "store")
     answer = _do_unit(store, RECIPE, "a", root=tmp_path)
-    assert answer["problem"][0].startswith("a.mp4 cannot be copied for decoding (No space left on device): free space")
+    assert answer["message"][0].startswith("a.mp4 cannot be copied for decoding (No space left on device): free space")
     assert store.failures() == []
 
 

@@ -17,8 +17,8 @@ import pytest
 import conical
 from conical.config import Experiment, load_experiment
 from conical.core.errors import ConfigError
-from conical.on_ray.run_log import open_tracker
 from conical.on_ray.tune import sweep_path, tune
+from conical.runs.log import open_tracker
 from conical.store import RunFolder, SweepRecord, Workspace, read_sweep
 from ingested_stores import write_stores
 
@@ -31,7 +31,7 @@ SIZES = {"train": 12, "val": 6, "test": 6}
 DRIVER = """
 import sys
 from conical.config import load_experiment
-from conical.on_ray.run_log import open_tracker
+from conical.runs.log import open_tracker
 from conical.on_ray.tune import tune
 from conical.store import Workspace
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from conical.cli.data import data_app
-from conical.cli.opening import Config, Debug, Set, console, open_experiment
-from conical.cli.run_scores import compare, evaluate
+from conical.cli.common import Config, Debug, Set, console, open_experiment
+from conical.cli.data_commands import data_app
+from conical.cli.score_commands import compare, evaluate
 from conical.core.errors import ConicalError, UserError
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ def ingest(
     experiment, workspace = open_experiment(config, set_)
     from conical.cli.progress_line import ProgressLine
     from conical.cli.show_ingest import print_ingest
-    from conical.on_ray import stages
+    from conical.on_ray.ingest import ingest as run
 
     with ProgressLine(console) as line:
-        summary = stages.ingest(experiment, workspace, line, verify=verify, retry_failed=retry_failed)
+        summary = run(experiment, workspace, line, verify=verify, retry_failed=retry_failed)
     folder = workspace.frames(experiment.dataset.folder, experiment.frames.hash)
     print_ingest(console, summary, num_frames=experiment.frames.num_frames, folder=folder)
 
@@ -88,10 +88,10 @@ def caption(config: Config = None, set_: Set = None, debug: Debug = False) -> No
     """Let the captioner watch every video and write the supplements of each prompt into the ledger."""
     experiment, workspace = open_experiment(config, set_)
     from conical.cli.progress_line import ProgressLine
-    from conical.on_ray import stages
+    from conical.on_ray.caption import caption as run
 
     with ProgressLine(console) as line:
-        summary = stages.caption(experiment, workspace, line)
+        summary = run(experiment, workspace, line)
     console.print(
         f"supplements: {summary.ok} new, {summary.skipped} were there, {summary.failed} failed, "
         f"{summary.skipped_without_frames} of videos without frames, {summary.truncated} met the token limit, "
@@ -105,8 +105,8 @@ def train(config: Config = None, set_: Set = None, debug: Debug = False) -> None
     """Fine-tune the dual encoder; frames and supplements must be there."""
     experiment, workspace = open_experiment(config, set_)
     from conical.cli.progress_line import ProgressLine
-    from conical.on_ray.run_log import open_tracker
     from conical.on_ray.train import train as fit
+    from conical.runs.log import open_tracker
 
     with ProgressLine(console) as line:
         folder = fit(experiment, workspace, open_tracker(experiment, workspace), line)
@@ -123,10 +123,11 @@ def tune(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
     experiment, workspace = open_experiment(config, set_)
     from conical.cli.progress_line import ProgressLine
     from conical.cli.show import print_evaluations, print_sweep
-    from conical.on_ray.evaluate import evaluate_run, find_run
-    from conical.on_ray.run_log import open_tracker
-    from conical.on_ray.stages import prepare
+    from conical.on_ray.evaluate import evaluate_run
+    from conical.on_ray.prepare import prepare
     from conical.on_ray.tune import tune as search
+    from conical.runs.finding import find_run
+    from conical.runs.log import open_tracker
 
     tracker = open_tracker(experiment, workspace)
     with ProgressLine(console) as line:
@@ -155,8 +156,8 @@ def report(
     """Tables on the terminal, and one self-contained HTML file with figures and single queries."""
     experiment, workspace = open_experiment(config, set_)
     from conical.cli.show import print_report
-    from conical.on_ray.reporting import report_on
     from conical.reports import write_report
+    from conical.runs.report.gather import report_on
 
     data, folder = report_on(
         workspace, name or experiment.name, experiment.name, protocol=experiment.evaluate.protocols[0]
@@ -171,8 +172,8 @@ def demo(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
     from conical.cli.progress_line import ProgressLine
     from conical.cli.show import print_report
     from conical.on_ray.demo import run_demo
-    from conical.on_ray.reporting import build_report
     from conical.reports import write_report
+    from conical.runs.report.gather import build_report
 
     with ProgressLine(console) as line:
         run_demo(experiment, workspace, line)
@@ -196,6 +197,6 @@ def ui(port: Annotated[int, typer.Option(help="On loopback.")] = 5000, debug: De
 def doctor(debug: Debug = False) -> None:
     """Is this machine fit to run? One line a check; exit code 1 if one fails."""
     from conical.cli.show import print_checks
-    from conical.on_ray.doctor import run_checks
+    from conical.workbench.doctor.checks import run_checks
 
     raise typer.Exit(print_checks(console, run_checks()))

@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from conical.on_ray.progress import Progress as Step
+from conical.core.progress import Progress as Step
 
 _SECONDS_BETWEEN_LINES = 15.0
 

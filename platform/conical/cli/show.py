@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from conical.on_ray.report_parts import sweep_part
-from conical.on_ray.reporting import result_row
 from conical.reports import (
     ReportData,
     ReportPaths,
@@ -18,10 +16,12 @@ from conical.reports import (
     summary_sentences,
     sweep_sentences,
 )
+from conical.runs.report.gather import result_row
+from conical.runs.report.parts import sweep_part
 from conical.store import EvaluationRecord, RunRecord, SweepRecord
 
 if TYPE_CHECKING:
-    from conical.on_ray.doctor import Check
+    from conical.workbench.doctor.checks import Check
 
 _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[bold red]fail[/]"}
 

@@ -2,12 +2,12 @@
 
 from conical.datasets.addresses import confined_path
 from conical.datasets.annotations import Annotations, PublishedList, hash_ids
-from conical.datasets.audit import audit_records, count_findings, leak_free_ids
+from conical.datasets.assembling import check_records, missing_sentence
 from conical.datasets.cards import DATASETS, DatasetCard, load, read_dataset
-from conical.datasets.frame_hash import FrameSignatures, frame_signatures
-from conical.datasets.importing import check_records, missing_sentence
-from conical.datasets.manifest import read_manifest_file
-from conical.datasets.near_duplicates import SignedVideo, find_near_duplicates
+from conical.datasets.checks.audit import audit_records, count_findings, leak_free_ids
+from conical.datasets.checks.frame_hash import FrameSignatures, frame_signatures
+from conical.datasets.checks.near_duplicates import SignedVideo, find_near_duplicates
+from conical.datasets.readers.manifest_file import read_manifest_file
 from conical.datasets.validation import hold_out
 
 __all__ = [

@@ -1,6 +1,6 @@
 """What a dataset's own files say, before its videos are looked for.
 
-A reader turns published annotation files into `Annotations`; it never looks for a video. `conical.datasets.importing`
+A reader turns published annotation files into `Annotations`; it never looks for a video. `conical.datasets.assembling`
 then finds the videos, counts, and compares with what the publication fixes, the same way for every dataset.
 """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from conical.core.hashing import stable_hash
 from conical.core.options import Options, require
-from conical.datasets.scenes import ScenesOptions
+from conical.datasets.scenes.generate import ScenesOptions
 
 _FOLDER_CHARACTERS = 60
 

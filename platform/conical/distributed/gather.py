@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from conical.core.options import require
-from conical.distributed.ranks import rank, world_size
+from conical.distributed.group import rank, world_size
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped

@@ -9,7 +9,7 @@ from conical.distributed import gather, gather_with_grad
 from conical.engine.batches import Batch
 from conical.losses import LOSSES, LogitScale, LossOptions, ceo_loss, info_nce
 from conical.models.dual_encoder import DualEncoder
-from conical.video.augment import rotate_and_flip
+from conical.video.transform import rotate_and_flip
 
 
 class Objective(nn.Module):

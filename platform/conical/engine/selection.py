@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from conical.core.errors import ProtocolError
-from conical.engine.evaluate import EvaluationSet, cosines, evaluate
+from conical.engine.embedding import EvaluationSet, cosines, evaluate
 from conical.engine.gallery import fuse_gallery
 from conical.engine.options import EvaluateOptions
 from conical.metrics import metric_name, parse_metric_name, rank_queries

@@ -1,10 +1,29 @@
-"""Contrastive losses: plain functions of tensors, with no configuration, rank or input/output inside."""
+"""Contrastive losses: plain functions of tensors, with no configuration, rank or input/output inside.
 
-from conical.losses.ceo import CeoTerms, ceo_loss
-from conical.losses.contrastive import DENOMINATORS, contrastive_term, cosine_similarity
-from conical.losses.info_nce import info_nce
-from conical.losses.logit_scale import LogitScale
-from conical.losses.options import LOSSES, MAX_SCALE, MIN_SCALE, LossOptions
+What needs torch is imported when it is first asked for, so that settings can be read without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from conical.losses.options import DENOMINATORS, LOSSES, MAX_SCALE, MIN_SCALE, LossOptions
+
+if TYPE_CHECKING:
+    from conical.losses.ceo import CeoTerms, ceo_loss
+    from conical.losses.contrastive import contrastive_term, cosine_similarity
+    from conical.losses.info_nce import info_nce
+    from conical.losses.logit_scale import LogitScale
+
+_MODULES = {
+    "CeoTerms": "ceo",
+    "ceo_loss": "ceo",
+    "contrastive_term": "contrastive",
+    "cosine_similarity": "contrastive",
+    "info_nce": "info_nce",
+    "LogitScale": "logit_scale",
+}
 
 __all__ = [
     "DENOMINATORS",
@@ -19,3 +38,11 @@ __all__ = [
     "cosine_similarity",
     "info_nce",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = found  # `info_nce` is also a submodule: the function must win
+    return found

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from conical.core.options import require
 from conical.losses.info_nce import info_nce
+from conical.losses.options import check_weights
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -102,14 +102,3 @@ def ceo_loss(
     tv, ta, va = term(text, video, tau_tv), term(text, augmented, tau_ta), term(video, augmented, tau_va)
     w_tv, w_ta, w_va = weights
     return CeoTerms(total=w_tv * tv + w_ta * ta + w_va * va, tv=tv, ta=ta, va=va)
-
-
-def check_weights(w_tv: float, w_ta: float, w_va: float) -> None:
-    """Refuse weights below zero and weights that are all zero.
-
-    Raises:
-        ValueError: as said.
-    """
-    for name, weight in (("w_tv", w_tv), ("w_ta", w_ta), ("w_va", w_va)):
-        require(0 <= weight < float("inf"), f"{name} must be a finite number >= 0, got {weight}")
-    require(w_tv + w_ta + w_va > 0, "w_tv, w_ta and w_va are all 0: nothing would be trained; set at least one above 0")

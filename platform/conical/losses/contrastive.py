@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from conical.core.options import require, require_choice
+from conical.losses.options import DENOMINATORS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
-
-DENOMINATORS = ("negatives", "all")
 
 
 def cosine_similarity(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conical.core.options import Options, require, require_choice
-from conical.losses.ceo import check_weights
-from conical.losses.contrastive import DENOMINATORS
 
+# whether the positive stands in the denominator (`all`, InfoNCE) or not (`negatives`, the decoupled form)
+DENOMINATORS = ("negatives", "all")
 MIN_SCALE = 1.0
 MAX_SCALE = 100.0
 
@@ -61,3 +61,14 @@ class LossOptions(Options):
             self.name != "info_nce" or self.w_tv > 0,
             "w_tv must be > 0 for info_nce, which has no other term; got 0",
         )
+
+
+def check_weights(w_tv: float, w_ta: float, w_va: float) -> None:
+    """Refuse weights below zero and weights that are all zero.
+
+    Raises:
+        ValueError: as said.
+    """
+    for name, weight in (("w_tv", w_tv), ("w_ta", w_ta), ("w_va", w_va)):
+        require(0 <= weight < float("inf"), f"{name} must be a finite number >= 0, got {weight}")
+    require(w_tv + w_ta + w_va > 0, "w_tv, w_ta and w_va are all 0: nothing would be trained; set at least one above 0")

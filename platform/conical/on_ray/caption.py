@@ -11,26 +11,22 @@ neighbours, the rounding of a batched product cannot make a resumed run differ f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import ray
-from ray.data import ActorPoolStrategy
+from functools import partial
 
 from conical.captioning import CaptionerCard, CaptionOptions, describe_captioner
-from conical.core.errors import ClusterError, ConfigError, DataError, StoreError, UserError
+from conical.config import Experiment
+from conical.core.errors import ConfigError
+from conical.core.progress import Progress, Report, no_report
 from conical.core.records import VideoRecord
-from conical.on_ray.caption_actor import CaptionActor, CaptionUnit, rows_of_clips
-from conical.on_ray.session import silence_data_bars
-from conical.store import CaptionLedger, FrameStore
-
-# A unit that kills its actor this often (a crash in a C library, memory) ends the job instead of repeating for ever.
-_ATTEMPTS_A_UNIT = 5
-
-_STOPS: dict[str, type[UserError]] = {
-    kind.__name__: kind for kind in (ClusterError, ConfigError, DataError, StoreError)
-}
+from conical.library.importing import ImportedDataset, import_dataset
+from conical.on_ray.caption_worker import CaptionUnit, CaptionWorker
+from conical.on_ray.ingest import ingest
+from conical.on_ray.pool import run_units
+from conical.on_ray.session import connect as connect_to_ray
+from conical.runs.supplements import captioner_recipe, rows_of_clips
+from conical.store import CaptionLedger, FrameStore, Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +50,39 @@ class CaptionSummary:
     truncated: int
     seconds: float
     captions_per_second: float
+
+
+def caption(
+    experiment: Experiment,
+    workspace: Workspace,
+    report: Report = no_report,
+    *,
+    dataset: ImportedDataset | None = None,
+) -> CaptionSummary:
+    """Write the supplements that are missing; the captioner's own frames are ingested first.
+
+    Args:
+        experiment: names the dataset, the captioner and its prompts.
+        workspace: holds the dataset, takes frames and supplements.
+        report: told after each unit.
+        dataset: the dataset, if this command has imported it already.
+
+    Raises:
+        UserError: as `ingest` and `run_captioning`.
+    """
+    dataset = dataset or import_dataset(experiment, workspace, report)
+    recipe = captioner_recipe(experiment, describe_captioner(experiment.captions))
+    ingest(experiment, workspace, report, dataset=dataset, recipe=recipe, stage="caption frames")
+    return run_captioning(
+        dataset.records,
+        frames=FrameStore.open(workspace.frames(experiment.dataset.folder, recipe.hash)),
+        ledger=CaptionLedger(workspace.captions(experiment.dataset.folder)),
+        options=experiment.captions,
+        num_actors=experiment.ray.num_captioners,
+        gpus_per_actor=1 if experiment.ray.use_gpu else 0,
+        connect=partial(connect_to_ray, workspace.logs),
+        report=lambda done, total: report(Progress(stage="caption", done=done, total=total, unit="captions")),
+    )
 
 
 def run_captioning(
@@ -98,14 +127,22 @@ def run_captioning(
     if plan.units:
         if connect is not None:
             connect()
-        dataset = _dataset_of(
-            plan.units,
-            actor_arguments={"options": options, "card": card, "frames": frames, "ledger": ledger},
-            num_actors=num_actors,
-            gpus_per_actor=gpus_per_actor,
+        results = run_units(
+            CaptionWorker,
+            [unit.to_unit() for unit in plan.units],
+            arguments={
+                "options": options,
+                "card": card,
+                "frames": frames,
+                "ledger": ledger,
+                "num_threads": max(1, int(cpus_per_actor)),
+            },
+            stage="captioning",
+            max_actors=num_actors,
             cpus_per_actor=cpus_per_actor,
+            gpus_per_actor=gpus_per_actor,
         )
-        for result in _results(dataset):
+        for result in results:
             counts = {name: number + int(result[name]) for name, number in counts.items()}
             if report is not None:
                 report(counts["ok"] + counts["failed"], to_do)
@@ -162,41 +199,3 @@ def _plan(
         if missing:
             plan.units.append(CaptionUnit(clips=clips, missing=missing))
     return plan
-
-
-def _dataset_of(
-    units: Sequence[CaptionUnit],
-    *,
-    actor_arguments: dict[str, Any],
-    num_actors: int,
-    gpus_per_actor: float,
-    cpus_per_actor: float,
-) -> ray.data.Dataset:
-    silence_data_bars()
-    rows = [{"unit": unit.to_json()} for unit in units]
-    # one block a unit: a unit is the work that a death may cost
-    return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        CaptionActor,
-        batch_size=1,
-        compute=ActorPoolStrategy(size=min(num_actors, len(units)), max_tasks_in_flight_per_actor=2),
-        fn_constructor_kwargs={**actor_arguments, "num_threads": max(1, int(cpus_per_actor))},
-        num_cpus=cpus_per_actor,
-        num_gpus=gpus_per_actor,
-        max_restarts=-1,
-        max_task_retries=_ATTEMPTS_A_UNIT - 1,
-    )
-
-
-def _results(dataset: ray.data.Dataset) -> Iterator[dict[str, Any]]:
-    """Counts of each unit; a user's mistake met by an actor ends the run as what it is."""
-    try:
-        for result in dataset.iter_rows():
-            if result["stopped_by"]:
-                raise _STOPS.get(result["stopped_by"], UserError)(result["message"])
-            yield result
-    except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ClusterError(
-            f"captioning was stopped by Ray ({reason}): see Ray's log, lower captions.batch_size if memory ran out, "
-            "and run again; finished captions are kept"
-        ) from error

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from conical.config import Experiment
+from conical.core.progress import Report, no_report
 from conical.on_ray.evaluate import evaluate_run
-from conical.on_ray.progress import Report, no_report
-from conical.on_ray.run_log import open_tracker
-from conical.on_ray.stages import prepare
+from conical.on_ray.prepare import prepare
 from conical.on_ray.train import train
 from conical.on_ray.tune import tune
+from conical.runs.log import open_tracker
 from conical.store import RunFolder, Workspace
 
 _HUMAN_ONLY = {"mix.human": 1.0, "mix.A": 0.0, "mix.B": 0.0, "mix.C": 0.0}

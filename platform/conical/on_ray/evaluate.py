@@ -9,65 +9,19 @@ from collections.abc import Iterator
 
 from conical.config import Experiment, parse_experiment
 from conical.core.errors import DataError
+from conical.core.progress import Progress, Report, no_report
 from conical.core.records import SplitCount
 from conical.engine.options import EvaluateOptions
 from conical.metrics import EvaluationName, metric_name
-from conical.on_ray.completeness import completeness_of, split_counts
-from conical.on_ray.firewall import is_losing_trial, leak_free_list, refuse_prompts
-from conical.on_ray.progress import Progress, Report, no_report
-from conical.on_ray.run_identity import data_source, supplement_keys
-from conical.on_ray.score_task import ScoreTask, score_each, score_on_ray
+from conical.on_ray.evaluate_worker import ScoreTask, score_each, score_on_ray
 from conical.on_ray.session import connect
-from conical.on_ray.stored_scores import inputs_of, refuse_other_question, split_hash
-from conical.store import EvaluationRecord, RunFolder, TestLook, Workspace, list_runs, read_sweep
+from conical.runs.completeness import completeness_of, split_counts
+from conical.runs.identity import data_source
+from conical.runs.refusals import is_losing_trial, leak_free_list, refuse_prompts
+from conical.runs.stored_scores import inputs_of, refuse_other_question, split_hash
+from conical.runs.supplements import supplement_keys
+from conical.store import EvaluationRecord, RunFolder, TestLook, Workspace
 from conical.tracking import MlflowTracker
-
-
-def find_run(workspace: Workspace, experiment: str, name: str) -> RunFolder:
-    """A run by its key (or the first letters of it) or its MLflow id.
-
-    Raises:
-        DataError: none or several fit.
-    """
-    runs = list_runs(workspace.experiment(experiment))
-    if not runs:
-        raise DataError(
-            f"run {name!r} is not in {workspace.root}: experiment {experiment!r} has no run yet, train first"
-        )
-    found = [run for run in runs if run.path.name.startswith(name) or run.read().tracking_id == name]
-    if len(found) != 1:
-        known = ", ".join(f"{run.path.name[:8]} ({run.read().label})" for run in runs)
-        what = "fits no run" if not found else f"fits {len(found)} runs"
-        raise DataError(f"run {name!r} {what} of experiment {experiment!r}: choose one of {known}")
-    return found[0]
-
-
-def scorable_runs(workspace: Workspace, experiment: str, names: list[str]) -> list[RunFolder]:
-    """The named runs, else every finished run of the experiment that is not a trial.
-
-    Raises:
-        DataError: a name fits nothing, or there is no run.
-    """
-    if names:
-        return [run for name in names for run in runs_named(workspace, experiment, name)]
-    folder = workspace.experiment(experiment)
-    sweeps = [read_sweep(path) for path in folder.glob("sweeps/*/sweep.json")]
-    trials = {trial.run_key for sweep in sweeps if sweep is not None for trial in sweep.trials}
-    runs = [run for run in list_runs(folder) if run.is_finished and run.path.name not in trials]
-    if not runs:
-        raise DataError(f"experiment {experiment!r} has no finished run in {workspace.root}: run train first")
-    return runs
-
-
-def runs_named(workspace: Workspace, experiment: str, name: str) -> list[RunFolder]:
-    """All finished runs with this label, by seed; else the one run with this key or MLflow id.
-
-    Raises:
-        DataError: nothing fits.
-    """
-    labelled = [run for run in list_runs(workspace.experiment(experiment)) if run.is_finished]
-    labelled = [run for run in labelled if run.read().label == name]
-    return sorted(labelled, key=lambda run: run.read().seed) or [find_run(workspace, experiment, name)]
 
 
 def evaluate_run(

@@ -10,31 +10,28 @@ Everything is written whole or not at all, so a run that is killed at any point 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import ray
-from ray.data import ActorPoolStrategy
-
-from conical.core.errors import ClusterError, StoreError
+from conical.config import Experiment
 from conical.core.hashing import stable_hash
 from conical.core.options import require
+from conical.core.progress import Progress, Report, no_report
 from conical.core.records import Failure, VideoRecord
 from conical.datasets import confined_path
-from conical.on_ray.ingest_actor import Clip, IngestActor, as_row, window_of
-from conical.on_ray.progress import Progress, Report, no_report
-from conical.on_ray.session import silence_data_bars
-from conical.store import FrameStore, read_addresses, write_addresses
+from conical.library.importing import ImportedDataset, import_dataset
+from conical.on_ray.ingest_worker import Clip, IngestWorker, as_unit, window_of
+from conical.on_ray.pool import Unit, run_units
+from conical.on_ray.session import connect as connect_to_ray
+from conical.store import FrameStore, Workspace, read_addresses, write_addresses
 from conical.video import FrameRecipe
-
-# The decoder's own death is survived by its actor; an actor that dies this often on one unit ends the job.
-_ATTEMPTS_A_UNIT = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +63,53 @@ class IngestSummary:
     def failures_by_kind(self) -> dict[str, int]:
         """How many are set aside, by kind."""
         return dict(sorted(Counter(failure.kind for failure in self.failures).items()))
+
+
+def ingest(
+    experiment: Experiment,
+    workspace: Workspace,
+    report: Report = no_report,
+    *,
+    dataset: ImportedDataset | None = None,
+    recipe: FrameRecipe | None = None,
+    stage: str = "ingest",
+    verify: bool = False,
+    retry_failed: bool = False,
+) -> IngestSummary:
+    """Decode the frames of every video that has none yet.
+
+    Args:
+        experiment: names the dataset and, unless `recipe` is given, the frame recipe.
+        workspace: where the frames go.
+        report: told after each chunk of videos.
+        dataset: the dataset, if this command has imported it already.
+        recipe: another recipe, such as the captioner's.
+        stage: what progress is called.
+        verify: hash the files of all videos that have frames, and decode anew what has changed.
+        retry_failed: try all videos again that were set aside.
+
+    Raises:
+        UserError: as `import_dataset` and `run_ingest`.
+    """
+    dataset = dataset or import_dataset(experiment, workspace, report)
+    recipe = recipe or experiment.frames
+    store = FrameStore(
+        workspace.frames(experiment.dataset.folder, recipe.hash),
+        recipe=dataclasses.asdict(recipe),
+        recipe_hash=recipe.hash,
+    )
+    return run_ingest(
+        dataset.records,
+        root=dataset.root,
+        recipe=recipe,
+        store=store,
+        deadline_seconds=experiment.ray.decode_deadline_seconds,
+        connect=partial(connect_to_ray, workspace.logs),
+        verify=verify,
+        retry_failed=retry_failed,
+        report=report,
+        stage=stage,
+    )
 
 
 def run_ingest(
@@ -131,7 +175,7 @@ def run_ingest(
         arguments = {"root": str(root), "recipe": recipe, "store": store, "deadline_seconds": deadline_seconds}
         tell = _Teller(report=report, stage=stage, num_done=len(clips) - len(to_do), total=len(clips))
         tell(counts)
-        for result in _results(units, arguments, num_workers=num_workers):
+        for result in run_units(IngestWorker, units, arguments=arguments, stage="ingest", max_actors=num_workers):
             counts.update(result)
             tell(counts)
     store.settle()
@@ -222,45 +266,13 @@ def _set_aside_absent(clips: Mapping[str, Clip], to_do: Collection[str], store: 
     return len(absent)
 
 
-def _units(clips: Mapping[str, Clip], to_do: Collection[str], *, batch_size: int) -> list[dict[str, str]]:
-    """Rows for Ray Data: name and clips of each unit that lacks something."""
+def _units(clips: Mapping[str, Clip], to_do: Collection[str], *, batch_size: int) -> list[Unit]:
+    """The units that lack something."""
     ordered = sorted(clips)
-    rows = []
+    units = []
     for number, start in enumerate(range(0, len(ordered), batch_size)):
         chunk = ordered[start : start + batch_size]
         wanted = [clips[video_id] for video_id in chunk if video_id in to_do and clips[video_id].uri]
         if wanted:
-            rows.append(as_row(f"{number:05d}-{stable_hash(chunk, length=8)}", wanted))
-    return rows
-
-
-def _results(
-    units: Sequence[dict[str, str]], arguments: dict[str, Any], *, num_workers: int | None
-) -> Iterator[dict[str, int]]:
-    """Counts of each unit as it finishes."""
-    silence_data_bars()
-    available = num_workers or int(ray.cluster_resources().get("CPU", 1))
-    # one block a unit: a unit is the work that a death may cost, and what is handed out when an actor is free
-    dataset = ray.data.from_items(list(units), override_num_blocks=len(units)).map_batches(
-        IngestActor,
-        batch_size=1,
-        compute=ActorPoolStrategy(size=max(1, min(available, len(units))), max_tasks_in_flight_per_actor=2),
-        fn_constructor_kwargs=arguments,
-        num_cpus=1,
-        ray_remote_args_fn=_actor_lives,
-    )
-    try:
-        for row in dataset.iter_rows():
-            if row["problem"]:
-                raise StoreError(row["problem"])
-            yield {"ok": int(row["ok"]), "failed": int(row["failed"])}
-    except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ClusterError(
-            f"ingest was stopped by Ray ({reason}): see Ray's log, and run again; finished videos are kept"
-        ) from error
-
-
-def _actor_lives() -> dict[str, int]:
-    """Start a dead actor again, but do not repeat its unit for ever."""
-    return {"max_restarts": -1, "max_task_retries": _ATTEMPTS_A_UNIT - 1}
+            units.append(as_unit(f"{number:05d}-{stable_hash(chunk, length=8)}", wanted))
+    return units

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune import Callback
 
-from conical.on_ray.sweep_book import open_book
+from conical.runs.sweep_log import open_book
 
 
 class ForwardToBook(Callback):

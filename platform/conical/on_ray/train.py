@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
 import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from conical.config import Experiment, parse_experiment
+from conical.config import Experiment
 from conical.core.errors import ClusterError, ConicalError, UserError
+from conical.core.progress import Progress, Report, no_report
 from conical.engine.checkpoint import save_weights
-from conical.engine.data import DataSource
-from conical.engine.loop import EpochReport
-from conical.on_ray.progress import Progress, Report, no_report
-from conical.on_ray.run_identity import RunIdentity, identify
-from conical.on_ray.run_log import RunLog
-from conical.on_ray.run_loop import epoch_row, run_epochs
+from conical.engine.source import DataSource
 from conical.on_ray.session import connect
+from conical.on_ray.train_worker import run_rank
+from conical.runs.identity import RunIdentity, identify
+from conical.runs.log import RunLog
 from conical.store import RunFolder, Workspace
 from conical.tracking import MlflowTracker
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # a rank that died must not leave the others waiting for ever
 _POLL_SECONDS = 0.5
-_TOLD = "reports.json"
 
 
 def train(
@@ -107,11 +103,11 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from conical.on_ray.channel import Mailbox
+    from conical.on_ray.mailbox import Mailbox
 
     mailbox = Mailbox.remote()
     trainer = TorchTrainer(
-        _rank,
+        run_rank,
         train_loop_config={
             "experiment": experiment.to_dict(),
             "source": identity.source,
@@ -183,60 +179,3 @@ def _user_error(error: Exception) -> ConicalError:
                 return cause
     last = [line for line in str(error).strip().splitlines() if line.strip()][-1]
     return ClusterError(f"training failed ({last.strip()[:300]}): see logs/ray.log in the workspace, then run it again")
-
-
-def _rank(config: dict[str, Any]) -> None:
-    """One rank of a training run; runs in a Ray Train worker."""
-    import ray
-    import ray.train
-    import torch
-    from ray.train import Checkpoint
-    from ray.train.torch import get_device
-    from torch.nn.parallel import DistributedDataParallel
-
-    experiment = parse_experiment(config["experiment"], origin="the run's settings")
-    context = ray.train.get_context()
-    device = get_device()
-    torch.set_num_threads(max(1, int(experiment.ray.cpus_per_worker)))
-    is_first = context.get_world_rank() == 0
-    # all that was told so far travels with the checkpoint: a driver that is killed takes its mailbox along
-    told: list[dict[str, Any]] = []
-
-    def tell(message: dict[str, Any]) -> None:
-        if is_first:
-            ray.get(config["mailbox"].put.remote(message))
-
-    def report(epoch: EpochReport) -> None:
-        row = epoch_row(epoch)
-        told.append({"row": row, "steps": epoch.step_metrics})
-        # first the message: if this worker dies now, the epoch is reported again after the restart, and logged once
-        tell(told[-1])
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint = None
-            if is_first:
-                epoch.save(Path(folder))
-                (Path(folder) / _TOLD).write_text(json.dumps(told), encoding="utf-8")
-                checkpoint = Checkpoint.from_directory(folder)
-            ray.train.report({**row, "key": config["key"]}, checkpoint=checkpoint)
-
-    def wrap(module: torch.nn.Module) -> torch.nn.Module:
-        if context.get_world_size() == 1:
-            return module
-        return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
-
-    latest = ray.train.get_checkpoint()
-    with latest.as_directory() if latest else tempfile.TemporaryDirectory() as folder:
-        if latest:
-            told += json.loads((Path(folder) / _TOLD).read_text(encoding="utf-8"))
-            for message in told:
-                tell(message)
-        run_epochs(
-            experiment,
-            config["source"],
-            report=report,
-            rank=context.get_world_rank(),
-            world_size=context.get_world_size(),
-            device=device,
-            wrap=wrap,
-            resume_from=Path(folder) if latest else None,
-        )

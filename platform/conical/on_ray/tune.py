@@ -6,24 +6,22 @@ process: no second actor, so it starts in a few seconds. All trials of a machine
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from conical.captioning.mix import HUMAN
-from conical.config import Experiment, parse_experiment
+from conical.config import Experiment
 from conical.core.errors import ClusterError, ConfigError
 from conical.core.hashing import stable_hash
-from conical.engine.loop import EpochReport
-from conical.on_ray.progress import Report, no_report
-from conical.on_ray.run_identity import data_source, identify
-from conical.on_ray.run_loop import epoch_row, run_epochs
-from conical.on_ray.search_space import starting_point, to_ray_space, to_settings
+from conical.core.progress import Report, no_report
 from conical.on_ray.session import connect
-from conical.on_ray.sweep_book import SweepBook
 from conical.on_ray.train import check_fit
+from conical.on_ray.tune_worker import run_trial
+from conical.runs.identity import data_source, identify
+from conical.runs.search_space import parameters, starting_point
+from conical.runs.sweep_log import SweepBook
 from conical.store import SweepRecord, Workspace, read_sweep
 from conical.tracking import MlflowTracker
 
@@ -94,7 +92,7 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> 
 
     options = experiment.tune
     trainable = ray_tune.with_resources(
-        ray_tune.with_parameters(_trial, settings=experiment.to_dict(), workspace=str(workspace.root)),
+        ray_tune.with_parameters(run_trial, settings=experiment.to_dict(), workspace=str(workspace.root)),
         {"CPU": 1.0, **({"GPU": 1.0} if experiment.ray.use_gpu else {})},
     )
     storage = str(folder / "ray")
@@ -107,7 +105,7 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> 
         reduction_factor=options.reduction_factor,
     )
     searcher = OptunaSearch(
-        space=to_ray_space(options.space),
+        space=_to_ray_space(options.space),
         metric=options.metric,
         mode="max",
         points_to_evaluate=[starting_point(experiment)],
@@ -133,31 +131,13 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> 
     )
 
 
-def _trial(config: dict[str, Any], *, settings: dict[str, Any], workspace: str) -> None:
-    """One trial; runs in a process of Ray Tune's."""
-    import torch
+def _to_ray_space(space: Mapping[str, Mapping[str, list[Any]]]) -> dict[str, Any]:
+    """Ray Tune's distributions by parameter name."""
     from ray import tune as ray_tune
-    from ray.tune import Checkpoint
 
-    whole = parse_experiment(settings, origin="the sweep's settings")
-    experiment = whole.replace(to_settings(config, whole.tune.space))
-    torch.set_num_threads(1)
-
-    def report(epoch: EpochReport) -> None:
-        row = epoch_row(epoch)
-        message = {"epoch": epoch.epoch, experiment.tune.metric: row[experiment.tune.metric]}
-        # as text: Tune would flatten, copy and keep every one of these numbers a trial
-        message |= {"row": json.dumps(row), "steps": json.dumps(epoch.step_metrics)}
-        with tempfile.TemporaryDirectory() as folder:
-            epoch.save(Path(folder))
-            ray_tune.report(message, checkpoint=Checkpoint.from_directory(folder))
-
-    latest = ray_tune.get_checkpoint()
-    with latest.as_directory() if latest else tempfile.TemporaryDirectory() as folder:
-        run_epochs(
-            experiment,
-            data_source(experiment, Workspace(Path(workspace))),
-            report=report,
-            device=torch.device("cuda" if experiment.ray.use_gpu else "cpu"),
-            resume_from=Path(folder) if latest else None,
-        )
+    draws = {
+        "uniform": lambda values: ray_tune.uniform(*values),
+        "log_uniform": lambda values: ray_tune.loguniform(*values),
+        "choice": ray_tune.choice,
+    }
+    return {name: draws[kind](values) for name, (kind, values) in parameters(space).items()}

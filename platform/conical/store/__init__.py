@@ -1,13 +1,13 @@
 """What is kept on disk: workspace, manifest, frames, supplements, runs. The only layer that knows Parquet."""
 
-from conical.store.addresses import read_addresses, write_addresses
+from conical.store.audits import LeakFree, read_findings, read_leak_free, write_findings, write_leak_free
 from conical.store.captions import CaptionLedger
 from conical.store.dataset_book import DatasetBook, read_dataset_book, write_dataset_book
 from conical.store.evaluations import EvaluationRecord
-from conical.store.findings import LeakFree, read_findings, read_leak_free, write_findings, write_leak_free
-from conical.store.frame_facts import FrameFacts, read_frame_facts
-from conical.store.frame_rows import FrameRow
-from conical.store.frames import FrameStore
+from conical.store.frames.facts import FrameFacts, read_frame_facts
+from conical.store.frames.origins import read_addresses, write_addresses
+from conical.store.frames.rows import FrameRow
+from conical.store.frames.store import FrameStore
 from conical.store.manifest import manifest_hash, read_manifest, write_manifest
 from conical.store.matrix_files import MatrixFile, read_matrix, read_positives
 from conical.store.rankings import RankedQueries

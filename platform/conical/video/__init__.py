@@ -1,6 +1,6 @@
 """Videos to exact frames: probe, sampling arithmetic, decoding, and decoding under a deadline."""
 
-from conical.video.backend import Backend, DecodedFrame
+from conical.video.backends.backend import Backend, DecodedFrame
 from conical.video.deadline import DecodeProcess
 from conical.video.decode import BACKENDS, sample_frames
 from conical.video.geometry import Orientation, centre_square

@@ -24,16 +24,16 @@ from conical.core.errors import DecodeError
 from conical.core.records import SampledFrames
 from conical.core.registry import resolve
 from conical.core.seeds import derive_seed
-from conical.video.backend import Backend
-from conical.video.decord_backend import decord_frames
+from conical.video.backends.backend import Backend
+from conical.video.backends.decord import decord_frames
+from conical.video.backends.image_folder import IMAGES_DECODER, image_frames
+from conical.video.backends.pyav import pyav_frames
+from conical.video.backends.rules import AUTO_ORDER, refuse_if_inexact
+from conical.video.backends.torchcodec import torchcodec_frames
 from conical.video.geometry import centre_square
-from conical.video.image_folder import IMAGES_DECODER, image_frames
 from conical.video.probe import IMAGES_CONTAINER, VideoInfo, probe
-from conical.video.pyav_backend import pyav_frames
 from conical.video.recipe import FrameRecipe
-from conical.video.rules import AUTO_ORDER, refuse_if_inexact
 from conical.video.sampling import SamplingRequest, sample_indices, window_span
-from conical.video.torchcodec_backend import torchcodec_frames
 
 BACKENDS: dict[str, Backend] = {"pyav": pyav_frames, "decord": decord_frames, "torchcodec": torchcodec_frames}
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from conical.core.errors import DecodeError
 from conical.core.hashing import file_fingerprint, stable_hash
 from conical.core.shards import ShardMember, index_shard, member_chunks, shard_of
-from conical.video.image_order import image_files
+from conical.video.backends.image_order import image_files
 
 _FINGERPRINT_DIGITS = 16
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conical.core.errors import DecodeError
+from conical.video.backends.image_order import IMAGES_FPS, ordered_images
 from conical.video.container import container_kind, num_missing_bytes
-from conical.video.image_order import IMAGES_FPS, ordered_images
 
 IMAGES_CONTAINER = "images"
 

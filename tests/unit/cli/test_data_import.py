@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from conical.cli import data as data_commands
+from conical.cli import data_commands as data_commands
 from conical.cli.main import app, run
 from conical.config import load_experiment
 from conical.store import Workspace, read_dataset_book, read_manifest

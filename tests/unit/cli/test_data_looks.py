@@ -12,11 +12,11 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from clip_factory import write_clip
-from conical.cli import data as data_commands
+from conical.cli import data_commands as data_commands
 from conical.cli.main import app, run
 from conical.core.records import CaptionRecord, Failure
 from conical.store import CaptionLedger, FrameRow, FrameStore, Workspace
-from conical.store.findings import read_leak_free
+from conical.store.audits import read_leak_free
 from conical.video import FrameRecipe, sample_frames
 
 RECIPE = FrameRecipe(size=32, num_frames=4)
@@ -96,7 +96,7 @@ def test_show_takes_stored_frames_and_supplements(workspace: Workspace, tmp_path
     ]
     CaptionLedger(workspace.captions(folder_of(workspace))).write_part("0", rows)
     seen = []
-    from conical.on_ray import video_view
+    from conical.library import sheets as video_view
 
     draw = video_view.draw_contact_sheet
     monkeypatch.setattr(video_view, "draw_contact_sheet", lambda sheet: seen.append(sheet) or draw(sheet))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from conical.cli import main, opening
+from conical.cli import common as opening
+from conical.cli import main
 from conical.store import RunFolder, Workspace, list_runs, manifest_hash, read_manifest
-from conical.store.findings import LeakFree, write_leak_free
-from unit.on_ray.scored_runs import small_experiment, write_run, write_workspace
+from conical.store.audits import LeakFree, write_leak_free
+from unit.runs.scored_runs import small_experiment, write_run, write_workspace
 
 
 @pytest.fixture(scope="module")

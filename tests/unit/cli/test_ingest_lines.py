@@ -12,9 +12,9 @@ from rich.console import Console
 from conical.cli import progress_line
 from conical.cli.progress_line import ProgressLine
 from conical.cli.show_ingest import print_ingest
+from conical.core.progress import Progress
 from conical.core.records import Failure
 from conical.on_ray.ingest import IngestSummary
-from conical.on_ray.progress import Progress
 
 KINDS = {"a": "corrupt", "b": "missing", "c": "corrupt", "d": "corrupt"}
 FAILURES = tuple(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from conical.core.errors import DataError
-from conical.datasets.annotation_entries import entry, split_of_each, to_record, typed
-from conical.datasets.annotation_files import (
+from conical.datasets.readers.annotation_entries import entry, split_of_each, to_record, typed
+from conical.datasets.readers.annotation_files import (
     AnnotationFile,
     AnnotationFiles,
     parse_json,

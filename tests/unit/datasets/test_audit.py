@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conical.core.findings import FINDING_KINDS, Finding, SplitFindings
 from conical.core.records import Failure, VideoRecord
-from conical.datasets.audit import audit_records, count_findings, leak_free_ids
+from conical.datasets.checks.audit import audit_records, count_findings, leak_free_ids
 
 
 def test_every_kind_but_near_duplicates_is_found_in_records() -> None:

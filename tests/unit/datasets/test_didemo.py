@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conical.core.errors import ConfigError, DataError
-from conical.datasets.didemo import read_didemo
+from conical.datasets.readers.didemo import read_didemo
 
 
 def _told(video: str, sentence: str, *times: list[int]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def test_ids_end_at_the_first_dot_and_names_of_the_lists_are_kept_for_the_search
 
 
 def test_videos_are_found_under_the_names_that_people_save_them_by(root: Path) -> None:
-    from conical.datasets.importing import assemble
+    from conical.datasets.assembling import assemble
 
     (root / "videos").mkdir()
     for name in ("1@N0_10_aa.mp4", "2@N0_20_bb.avi.mp4", "3@N0_30_cc."):

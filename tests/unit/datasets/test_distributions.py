@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conical.core.records import VideoRecord
-from conical.datasets.distributions import Distribution, caption_distributions, distribution, stated_seconds
+from conical.datasets.checks.distributions import Distribution, caption_distributions, distribution, stated_seconds
 
 RECORDS = [
     VideoRecord(video_id="a", uri="", split="train", captions=("one two", "three")),

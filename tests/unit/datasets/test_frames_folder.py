@@ -12,7 +12,7 @@ from conical import datasets
 from conical.core.errors import DataError
 from conical.core.records import VideoRecord
 from conical.datasets.addresses import confined_path
-from conical.datasets.frames_folder import read_frames_folder
+from conical.datasets.readers.frames_folder import read_frames_folder
 from conical.video import FrameRecipe, sample_frames
 
 

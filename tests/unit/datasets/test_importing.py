@@ -9,9 +9,9 @@ import pytest
 from conical.core.errors import DataError
 from conical.core.records import SplitCount, VideoRecord
 from conical.datasets.annotations import Annotations, PublishedList, hash_ids
+from conical.datasets.assembling import assemble, check_lists, missing_sentence
+from conical.datasets.checks.leaks import shared_sources
 from conical.datasets.finder import find_videos
-from conical.datasets.importing import assemble, check_lists, missing_sentence
-from conical.datasets.leaks import shared_sources
 
 
 def _video(video_id: str, split: str = "test", uri: str = "", captions: tuple[str, ...] = ("x",)) -> VideoRecord:

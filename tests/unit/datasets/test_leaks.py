@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conical.core.errors import DataError
 from conical.core.records import SPLITS, VideoRecord
-from conical.datasets.leaks import SOURCE_END, SOURCE_START, overlaps, shared_sources
+from conical.datasets.checks.leaks import SOURCE_END, SOURCE_START, overlaps, shared_sources
 
 
 def clip(video_id: str, split: str, source: str = "", *, at: tuple[float, float] | None = None, **fields):

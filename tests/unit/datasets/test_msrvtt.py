@@ -13,7 +13,7 @@ import pytest
 
 from conical.core.errors import ConfigError, DataError
 from conical.datasets.annotations import Annotations
-from conical.datasets.msrvtt import read_msrvtt
+from conical.datasets.readers.msrvtt import read_msrvtt
 
 NUM_VIDEOS, NUM_TRAIN, NUM_VAL = 700, 580, 20  # official; the other 100 are test
 NUM_TEST_1K_A = 40

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conical.core.errors import ConfigError, DataError
-from conical.datasets.msvd import read_msvd
+from conical.datasets.readers.msvd import read_msvd
 
 CAPTIONS = {
     "-4wsuPCjDBc_5_15": ["a squirrel is eating", "a chipmunk eats  a nut"],

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clip_factory import write_pictures
-from conical.datasets import frame_hash
-from conical.datasets import near_duplicates as module
-from conical.datasets.frame_hash import FrameSignatures, frame_signatures, perceptual_hashes, unit_thumbnails
-from conical.datasets.near_duplicates import SignedVideo, find_near_duplicates
-from conical.datasets.scenes_render import render_frames
-from conical.datasets.scenes_truth import draw_truth
+from conical.datasets.checks import frame_hash
+from conical.datasets.checks import near_duplicates as module
+from conical.datasets.checks.frame_hash import FrameSignatures, frame_signatures, perceptual_hashes, unit_thumbnails
+from conical.datasets.checks.near_duplicates import SignedVideo, find_near_duplicates
+from conical.datasets.scenes.render import render_frames
+from conical.datasets.scenes.truth import draw_truth
 from conical.video import FrameRecipe, sample_frames
 
 NUM_FRAMES = 10

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conical.core.errors import DataError
-from conical.datasets.plain_pickle import load_plain_pickle
+from conical.datasets.readers.plain_pickle import load_plain_pickle
 
 PLAIN = {"vid1_0_5": [["a", "cat"], ["un", "café", "一只猫"]], "b": [("x",), {}, []]}
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from conical.core.errors import DataError
 from conical.core.hashing import canonical_json
 from conical.datasets.annotations import Annotations
-from conical.datasets.didemo import read_didemo
-from conical.datasets.msrvtt import read_msrvtt
-from conical.datasets.msvd import read_msvd
-from conical.datasets.videomind import read_videomind
+from conical.datasets.readers.didemo import read_didemo
+from conical.datasets.readers.msrvtt import read_msrvtt
+from conical.datasets.readers.msvd import read_msvd
+from conical.datasets.readers.videomind import read_videomind
 
 MSRVTT = {
     "videos": [

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conical.core.errors import DataError
-from conical.datasets.scenes import (
+from conical.datasets.scenes.generate import (
     NOT_A_VIDEO_ID,
     TRUNCATED_ID,
     ScenesOptions,
@@ -20,9 +20,9 @@ from conical.datasets.scenes import (
     read_scenes,
     read_truth,
 )
-from conical.datasets.scenes_language import describe, named_facts, true_facts
-from conical.datasets.scenes_render import render_frames
-from conical.datasets.scenes_truth import (
+from conical.datasets.scenes.language import describe, named_facts, true_facts
+from conical.datasets.scenes.render import render_frames
+from conical.datasets.scenes.truth import (
     COLOURS,
     RADIUS,
     Background,

@@ -10,7 +10,7 @@ import pytest
 
 from conical.core.errors import ConfigError, DataError
 from conical.datasets import read_dataset
-from conical.datasets.videomind import read_videomind
+from conical.datasets.readers.videomind import read_videomind
 
 ROW: dict[str, Any] = {
     "video_id": "v1.mp4",

@@ -14,7 +14,7 @@ from conical import datasets
 from conical.core.errors import DataError
 from conical.core.records import VideoRecord
 from conical.datasets.addresses import confined_path
-from conical.datasets.webdataset import read_webdataset
+from conical.datasets.readers.webdataset import read_webdataset
 from conical.video import FrameRecipe, local_media, sample_frames
 from shard_factory import add_special, write_shard
 
@@ -245,7 +245,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_text_that_is_no_caption_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conical.datasets.webdataset._MAX_TEXT_BYTES", 1000)
+    monkeypatch.setattr("conical.datasets.readers.webdataset._MAX_TEXT_BYTES", 1000)
     write_shard(tmp_path / "train.tar", {"k.txt": b"x" * 1001})
     with pytest.raises(DataError, match=r"train.tar/k.txt must have at most 1,000 bytes, got 1,001: it is no caption"):
         read_webdataset(tmp_path)

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from conical.engine import evaluate as evaluation
-from conical.engine.evaluate import EvaluationSet, cosines, embed_texts, embed_videos, evaluate
+from conical.engine import embedding as evaluation
+from conical.engine.embedding import EvaluationSet, cosines, embed_texts, embed_videos, evaluate
 from conical.engine.options import EvaluateOptions
 from conical.engine.stored_frames import ChosenFrames
 

@@ -8,7 +8,8 @@ import pytest
 
 from conical.captioning import CaptionOptions
 from conical.core.errors import ProtocolError
-from conical.engine import gallery, options, protocols
+from conical.engine import gallery, options
+from conical.engine import scorer as protocols
 from conical.engine.gallery import refuse_leaking_prompts
 
 CUSTOM = CaptionOptions(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conical.core.errors import ProtocolError
-from conical.engine.evaluate import EvaluationSet
+from conical.engine.embedding import EvaluationSet
 from conical.engine.gallery import fuse_gallery
 from conical.engine.loop import train
 from conical.engine.objective import Objective

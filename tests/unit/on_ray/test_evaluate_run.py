@@ -15,12 +15,12 @@ from conical.core.errors import DataError, ProtocolError, StoreError
 from conical.core.records import DatasetSummary, SplitCount
 from conical.engine.checkpoint import load_weights
 from conical.engine.data import load_evaluation_set
-from conical.engine.evaluate import embed_texts, embed_videos
+from conical.engine.embedding import embed_texts, embed_videos
 from conical.metrics import EvaluationName, dual_softmax, qb_norm, rank_queries
 from conical.models.dual_encoder import build_dual_encoder
 from conical.on_ray.evaluate import evaluate_run
-from conical.on_ray.run_identity import data_source
-from conical.on_ray.run_log import open_tracker
+from conical.runs.identity import data_source
+from conical.runs.log import open_tracker
 from conical.store import (
     DatasetBook,
     RunFolder,
@@ -32,8 +32,8 @@ from conical.store import (
     write_dataset_book,
     write_sweep,
 )
-from conical.store.findings import LeakFree, write_leak_free
-from unit.on_ray.scored_runs import small_experiment, write_run, write_workspace
+from conical.store.audits import LeakFree, write_leak_free
+from unit.runs.scored_runs import small_experiment, write_run, write_workspace
 
 CAPTIONED, PAIRED = "captioned-gallery", "paired-supplement"
 LEAK_FREE = ("test1", "test4", "test6")
@@ -409,7 +409,7 @@ def test_a_partial_dataset_marks_its_numbers(fresh) -> None:
 
 
 def test_train_counts_for_a_run_that_was_trained(fresh) -> None:
-    from conical.on_ray.completeness import completeness_of
+    from conical.runs.completeness import completeness_of
 
     counts = {
         "train": SplitCount(expected=602, found=600),

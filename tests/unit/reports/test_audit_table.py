@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from conical.core.findings import FINDING_KINDS, Finding, KindCount, SplitFindings
-from conical.reports import audit_table as module
-from conical.reports.audit_table import audit_table, found_in_words
+from conical.reports.data_looks import audit_table as module
+from conical.reports.data_looks.audit_table import audit_table, found_in_words
 
 
 def count(kind: str, *, splits: dict[str, tuple[int, int, float]]) -> KindCount:

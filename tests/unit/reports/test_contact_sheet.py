@@ -11,8 +11,8 @@ from PIL import Image
 from rich.cells import cell_len
 
 from conical.core.records import SampledFrames
-from conical.reports import contact_sheet as module
-from conical.reports.contact_sheet import ContactSheet, draw_contact_sheet
+from conical.reports.data_looks import contact_sheet as module
+from conical.reports.data_looks.contact_sheet import ContactSheet, draw_contact_sheet
 from conical.reports.glyphs import HOUSE_FAMILY, drawable, families_for
 
 

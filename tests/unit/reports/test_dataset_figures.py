@@ -10,9 +10,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from conical.datasets.distributions import Distribution
-from conical.reports import dataset_figures as module
-from conical.reports.dataset_figures import bin_edges, counts_table, distributions_drawing, distributions_table
+from conical.datasets.checks.distributions import Distribution
+from conical.reports.data_looks import dataset_figures as module
+from conical.reports.data_looks.dataset_figures import (
+    bin_edges,
+    counts_table,
+    distributions_drawing,
+    distributions_table,
+)
 
 
 def whole(**splits: list[float]) -> Distribution:

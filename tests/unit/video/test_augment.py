@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from conical.video.augment import AugmentOptions, rotate_and_flip
+from conical.video.augment import AugmentOptions
+from conical.video.transform import rotate_and_flip
 
 
 def clip(pixels):

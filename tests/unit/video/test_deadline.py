@@ -11,7 +11,7 @@ import pytest
 from clip_factory import named_indices, write_clip
 from conical.core.errors import DecodeError
 from conical.video import DecodedFrame, DecodeProcess, FrameRecipe, VideoInfo, sample_frames
-from conical.video.pyav_backend import pyav_frames
+from conical.video.backends.pyav import pyav_frames
 
 THIS_FILE = Path(__file__)
 PLUG_IN = THIS_FILE.stem

@@ -14,9 +14,10 @@ from PIL import Image
 from clip_factory import grey_level, named_indices
 from conical.core.errors import DecodeError
 from conical.datasets import finder
-from conical.video import FrameRecipe, image_order, probe, sample_frames
-from conical.video.image_folder import read_image
-from conical.video.image_order import IMAGE_SUFFIXES, natural_key, ordered_images
+from conical.video import FrameRecipe, probe, sample_frames
+from conical.video.backends import image_order
+from conical.video.backends.image_folder import read_image
+from conical.video.backends.image_order import IMAGE_SUFFIXES, natural_key, ordered_images
 
 
 def _write_frames(folder: Path, names: list[str], *, width: int = 32, height: int = 24) -> Path:

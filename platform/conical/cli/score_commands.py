@@ -1,0 +1,137 @@
+"""`conical evaluate` and `conical compare`: numbers of runs, or of anyone's matrix, and whether they differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from conical.cli.common import Config, Debug, Set, console, open_experiment
+
+if TYPE_CHECKING:
+    from conical.config import Experiment
+    from conical.engine.options import EvaluateOptions
+
+Protocols = Annotated[
+    list[str] | None, typer.Option("--protocol", help="raw, captioned-gallery or paired-supplement; may be repeated.")
+]
+Families = Annotated[
+    list[str] | None, typer.Option("--family", help="dsl or qbnorm, beside the plain scores; may be repeated.")
+]
+Subsets = Annotated[
+    list[str] | None, typer.Option("--subset", help="leak-free, beside the whole of test; after data audit.")
+]
+
+
+def evaluate(
+    run_: Annotated[
+        list[str] | None, typer.Option("--run", help="Key, label or MLflow id; without it every run.")
+    ] = None,
+    protocol: Protocols = None,
+    family: Families = None,
+    subset: Subsets = None,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Score again; a further look at test is counted.")] = False,
+    allow_trial: Annotated[
+        bool, typer.Option("--allow-trial", help="Score a trial on test that its sweep did not choose; recorded.")
+    ] = False,
+    similarity: Annotated[
+        list[str] | None,
+        typer.Option(help="Instead of runs: a matrix of anyone's, .npy, .npz or .parquet, rows are texts; repeatable."),
+    ] = None,
+    embeddings: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="TEXT VIDEO", help="Instead of runs: files of embeddings.")
+    ] = None,
+    fuse: Annotated[str | None, typer.Option(help="Weights of several matrices, for example 0.73,0.27.")] = None,
+    positives: Annotated[
+        Path | None, typer.Option(help="JSON: the correct columns of each row; without it the diagonal.")
+    ] = None,
+    rescore: Annotated[str | None, typer.Option(help="dsl or qbnorm; a family of numbers of its own.")] = None,
+    bank: Annotated[str | None, typer.Option(help="For qbnorm: scores of train captions, the same videos.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Inside the softmax; 100 for dsl, 20 for qbnorm.")] = None,
+    transpose: Annotated[bool, typer.Option("--transpose", help="The matrices' rows are videos.")] = False,
+    cosine: Annotated[bool, typer.Option("--cosine", help="Bring embeddings to length 1 first.")] = False,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers of a matrix here too.")] = None,
+    config: Config = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Score finished runs on val and test, or anyone's matrix: both directions, with intervals."""
+    asked = (similarity, embeddings, fuse, positives, rescore, bank, scale, transpose, cosine, json_path)
+    if any(value is not None and value is not False for value in asked):
+        from conical.cli.score_files import ScoreOptions, score_files
+
+        options = ScoreOptions(
+            similarity=similarity or (),
+            embeddings=embeddings,
+            fuse=fuse,
+            positives=positives,
+            rescore=rescore,
+            bank=bank,
+            scale=scale,
+            is_transposed=transpose,
+            is_cosine=cosine,
+            json_path=json_path,
+            is_of_runs=bool(run_ or repeat or allow_trial or protocol or family or subset or config or set_),
+        )
+        score_files(console, options)
+        return
+    experiment, workspace = open_experiment(config, set_)
+    from conical.cli.progress_line import ProgressLine
+    from conical.cli.show import print_evaluations
+    from conical.on_ray.evaluate import evaluate_run
+    from conical.runs.finding import scorable_runs
+    from conical.runs.log import open_tracker
+
+    options = _asked(experiment, protocol, family, subset)
+    tracker = open_tracker(experiment, workspace)
+    for folder in scorable_runs(workspace, experiment.name, run_ or []):
+        with ProgressLine(console) as line:
+            scored = evaluate_run(
+                folder, workspace, tracker, options, repeat=repeat, allow_trial=allow_trial, report=line
+            )
+        print_evaluations(console, folder.read(), scored)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="Key, MLflow id or label (all its seeds) of the run that is judged.")],
+    b: Annotated[str, typer.Argument(help="The same of the run it is judged against.")],
+    split: Annotated[str, typer.Option(help="A scored split.")] = "test",
+    metric: Annotated[str, typer.Option(help="R1, R5, R10, MedR or MeanR.")] = "R1",
+    direction: Annotated[str, typer.Option(help="t2v, v2t or v2t_any.")] = "t2v",
+    protocol: Annotated[str, typer.Option(help="Of both evaluations.")] = "raw",
+    family: Annotated[str | None, typer.Option(help="Of both: dsl or qbnorm.")] = None,
+    subset: Annotated[str | None, typer.Option(help="Of both: leak-free.")] = None,
+    config: Config = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Paired test of two runs, or two methods over their seeds, on the same queries."""
+    experiment, workspace = open_experiment(config, set_)
+    from conical.reports import comparison_sentence, comparisons_grid, rich_table
+    from conical.runs.comparison import compare_methods, unpaired_seeds
+    from conical.runs.finding import runs_named
+
+    runs_a, runs_b = runs_named(workspace, experiment.name, a), runs_named(workspace, experiment.name, b)
+    found = compare_methods(
+        runs_a,
+        runs_b,
+        split=split,
+        protocol=protocol,
+        family=family,
+        subset=subset,
+        direction=direction,
+        metric=metric,
+    )
+    console.print(rich_table(comparisons_grid([found])))
+    console.print(comparison_sentence(found), highlight=False)
+    if left_out := unpaired_seeds(runs_a, runs_b):
+        console.print(left_out, highlight=False)
+
+
+def _asked(
+    experiment: Experiment, protocol: list[str] | None, family: list[str] | None, subset: list[str] | None
+) -> EvaluateOptions:
+    """The `[evaluate]` table, with what the command line says in place of its lists."""
+    asked = {"evaluate.protocols": protocol, "evaluate.families": family, "evaluate.subsets": subset}
+    return experiment.replace({name: value for name, value in asked.items() if value}).evaluate

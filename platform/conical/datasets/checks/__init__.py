@@ -1,0 +1,1 @@
+"""Checks of a dataset: leaks between splits, near-duplicates, captions, distributions."""

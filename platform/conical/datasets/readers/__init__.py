@@ -1,0 +1,1 @@
+"""Readers: what the annotation files of a dataset say, one file per dataset."""

@@ -1,0 +1,1 @@
+"""Scenes: generated clips of moving shapes, with partial captions and the full ground truth."""

@@ -1,0 +1,91 @@
+"""Which stored data a run reads, as plain values that travel to workers; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from conical.core.errors import DataError
+from conical.core.records import CaptionRecord, VideoRecord
+from conical.engine.stored_frames import ChosenFrames, scored_frames
+from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Which stored data a run reads; plain values, so that it travels to workers.
+
+    Args:
+        workspace: root folder.
+        dataset: folder of the dataset.
+        frame_recipe: hash of the frame recipe.
+        supplement_keys: which rows of the caption ledger.
+        num_frames: stored frames of each clip that evaluation looks at; 0: all.
+    """
+
+    workspace: str
+    dataset: str
+    frame_recipe: str
+    supplement_keys: frozenset[str] = frozenset()
+    num_frames: int = 0
+
+    @property
+    def _workspace(self) -> Workspace:
+        return Workspace(Path(self.workspace))
+
+    @property
+    def frame_store(self) -> FrameStore:
+        """The frames, opened for reading.
+
+        Raises:
+            DataError: they were not ingested.
+        """
+        path = self._workspace.frames(self.dataset, self.frame_recipe)
+        if not (path / "card.json").is_file():
+            raise DataError(f"dataset {self.dataset!r} has no frames of recipe {self.frame_recipe}: run ingest first")
+        return FrameStore.open(path)
+
+    def records(self, split: str) -> list[VideoRecord]:
+        """Videos of a split that have frames, by id.
+
+        Raises:
+            DataError: the dataset was not ingested, or the split has no usable video.
+        """
+        path = self._workspace.manifest(self.dataset)
+        if not path.is_file():
+            raise DataError(f"dataset {self.dataset!r} has no manifest in {self.workspace}: run ingest first")
+        usable = self.frame_store.video_ids()
+        found = [record for record in read_manifest(path) if record.split == split and record.video_id in usable]
+        if not found:
+            raise DataError(f"split {split!r} of dataset {self.dataset!r} is empty: no video of it has frames")
+        return sorted(found, key=lambda record: record.video_id)
+
+    def frames(self, records: Sequence[VideoRecord]) -> np.ndarray:
+        """uint8 (video, frame, height, width, 3), a read-only map shared by all processes of this machine."""
+        return self.frame_store.memory_map([record.video_id for record in records], self._workspace.cache)
+
+    def scored_frames(self, records: Sequence[VideoRecord]) -> np.ndarray | ChosenFrames:
+        """As `frames`, with only those of each clip that evaluation looks at.
+
+        Raises:
+            ConfigError: fewer than `num_frames` are stored.
+        """
+        return scored_frames(self.frames(records), self.num_frames)
+
+    def supplement_rows(self) -> list[CaptionRecord]:
+        """The selected rows of the ledger, in a fixed order."""
+        if not self.supplement_keys:
+            return []
+        rows = CaptionLedger(self._workspace.captions(self.dataset)).records()
+        chosen = [row for row in rows if row.key in self.supplement_keys and row.status == "ok"]
+        return sorted(chosen, key=lambda row: (row.video_id, row.prompt_id, row.sample))
+
+    def supplements(self) -> dict[str, dict[str, list[str]]]:
+        """Video id to prompt id to texts."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for row in self.supplement_rows():
+            found.setdefault(row.video_id, {}).setdefault(row.prompt_id, []).append(row.text)
+        return found

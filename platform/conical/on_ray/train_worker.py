@@ -1,0 +1,71 @@
+"""The worker's side of training: one DDP rank of a run, inside a Ray Train worker."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from conical.config import parse_experiment
+from conical.engine.loop import EpochReport
+from conical.on_ray.epochs import epoch_row, run_epochs
+
+_TOLD = "reports.json"
+
+
+def run_rank(config: dict[str, Any]) -> None:
+    """One rank of a training run; runs in a Ray Train worker."""
+    import ray
+    import ray.train
+    import torch
+    from ray.train import Checkpoint
+    from ray.train.torch import get_device
+    from torch.nn.parallel import DistributedDataParallel
+
+    experiment = parse_experiment(config["experiment"], origin="the run's settings")
+    context = ray.train.get_context()
+    device = get_device()
+    torch.set_num_threads(max(1, int(experiment.ray.cpus_per_worker)))
+    is_first = context.get_world_rank() == 0
+    # all that was told so far travels with the checkpoint: a driver that is killed takes its mailbox along
+    told: list[dict[str, Any]] = []
+
+    def tell(message: dict[str, Any]) -> None:
+        if is_first:
+            ray.get(config["mailbox"].put.remote(message))
+
+    def report(epoch: EpochReport) -> None:
+        row = epoch_row(epoch)
+        told.append({"row": row, "steps": epoch.step_metrics})
+        # first the message: if this worker dies now, the epoch is reported again after the restart, and logged once
+        tell(told[-1])
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = None
+            if is_first:
+                epoch.save(Path(folder))
+                (Path(folder) / _TOLD).write_text(json.dumps(told), encoding="utf-8")
+                checkpoint = Checkpoint.from_directory(folder)
+            ray.train.report({**row, "key": config["key"]}, checkpoint=checkpoint)
+
+    def wrap(module: torch.nn.Module) -> torch.nn.Module:
+        if context.get_world_size() == 1:
+            return module
+        return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+
+    latest = ray.train.get_checkpoint()
+    with latest.as_directory() if latest else tempfile.TemporaryDirectory() as folder:
+        if latest:
+            told += json.loads((Path(folder) / _TOLD).read_text(encoding="utf-8"))
+            for message in told:
+                tell(message)
+        run_epochs(
+            experiment,
+            config["source"],
+            report=report,
+            rank=context.get_world_rank(),
+            world_size=context.get_world_size(),
+            device=device,
+            wrap=wrap,
+            resume_from=Path(folder) if latest else None,
+        )

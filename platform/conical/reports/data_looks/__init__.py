@@ -1,0 +1,1 @@
+"""Pictures and tables of a dataset: contact sheet, distributions, audit."""

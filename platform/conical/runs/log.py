@@ -1,0 +1,120 @@
+"""The driver's book of one run: its folder, its MLflow run, its curve."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from conical.config import Experiment
+from conical.runs.identity import RunIdentity
+from conical.runs.provenance import environment, git_commit
+from conical.store import RunRecord, Workspace
+from conical.tracking import MlflowTracker
+
+
+def open_tracker(experiment: Experiment, workspace: Workspace) -> MlflowTracker:
+    """The configured MLflow server, or SQLite in the workspace."""
+    uri = experiment.tracking.uri or workspace.tracking_uri
+    return MlflowTracker(uri, experiment.name, artifacts=workspace.artifacts)
+
+
+class RunLog:
+    """Writes what ranks report; an interrupted run goes on in the same folder and the same MLflow run.
+
+    Args:
+        identity: which run.
+        experiment: its settings.
+        tracker: where MLflow is.
+        parent: MLflow run of the sweep it belongs to.
+        tags: further tags.
+    """
+
+    def __init__(
+        self,
+        identity: RunIdentity,
+        experiment: Experiment,
+        tracker: MlflowTracker,
+        *,
+        parent: str | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> None:
+        self.folder = identity.folder
+        self.tracker = tracker
+        self._metric = experiment.tune.metric
+        self._started = time.monotonic()
+        previous = self.folder.read() if self.folder.exists else None
+        self._earlier_seconds = previous.seconds if previous else 0.0
+        if previous and tracker.has(previous.tracking_id):
+            self.record = dataclasses.replace(previous, status="running")
+            tracker.tag(previous.tracking_id, {"conical.resumed": "true"})
+            tracker.finish(previous.tracking_id, status="RUNNING")
+        else:
+            run_id = tracker.find_running(identity.key) or tracker.start(
+                experiment.title,
+                params=experiment.params(),
+                tags={
+                    "conical.key": identity.key,
+                    "conical.commit": git_commit(),
+                    **{f"conical.hash.{name}": value for name, value in identity.hashes.items()},
+                    **experiment.tracking.tags,
+                    **(tags or {}),
+                },
+                parent=parent,
+            )
+            self.record = RunRecord(
+                key=identity.key,
+                label=experiment.title,
+                status="running",
+                seed=experiment.seed,
+                tracking_id=run_id,
+                config=experiment.to_dict(),
+                data_hashes=identity.hashes,
+                environment=environment(),
+            )
+        self._curve = self.folder.read_curve() if previous else []
+        self._last_tracked = tracker.last_step(self.record.tracking_id, self._metric) if previous else -1
+        self._update()
+        (self.folder.path / "config.toml").write_text(experiment.to_toml(), encoding="utf-8")
+
+    @property
+    def last_epoch(self) -> int:
+        """Last epoch that was logged; -1 before any."""
+        return int(self._curve[-1]["epoch"]) if self._curve else -1
+
+    def epoch(self, row: dict[str, float], steps: list[dict[str, float]]) -> None:
+        """Log an epoch once: a restarted worker reports epochs after its checkpoint again."""
+        epoch = int(row["epoch"])
+        if epoch <= self.last_epoch:
+            return
+        # MLflow first: when this process dies between the two, the epoch is reported again, and known to be there
+        if epoch > self._last_tracked:
+            self._track(epoch, row, steps)
+        self._curve.append(row)
+        self.folder.write_curve(self._curve)
+        self._update()
+
+    def _track(self, epoch: int, row: dict[str, float], steps: list[dict[str, float]]) -> None:
+        by_step = [
+            (int(step["step"]), {f"step/{name}": value for name, value in step.items() if name != "step"})
+            for step in steps
+        ]
+        by_epoch = (epoch, {name: value for name, value in row.items() if name != "epoch"})
+        self.tracker.log(self.record.tracking_id, [*by_step, by_epoch])
+
+    def end(self, status: str) -> None:
+        """Close the run in both books; status as in `conical.store.runs.STATUSES`."""
+        self._update(status=status)
+        self.tracker.log_files(self.record.tracking_id, self.folder.path, under="run")
+        tracked = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "running": "KILLED"}[status]
+        self.tracker.tag(self.record.tracking_id, {"conical.status": status})
+        self.tracker.finish(self.record.tracking_id, status=tracked)
+
+    def _update(self, **changes: Any) -> None:
+        """Write the record; the best epoch is read off the curve, so that the two never disagree."""
+        if self._curve:
+            best = max(self._curve, key=lambda row: row[self._metric])
+            changes |= {"val_value": best[self._metric], "best_epoch": int(best["epoch"])}
+        seconds = self._earlier_seconds + time.monotonic() - self._started
+        self.record = dataclasses.replace(self.record, seconds=seconds, **changes)
+        self.folder.write(self.record)

@@ -1,0 +1,88 @@
+"""What scoring refuses, so that no number of test was chosen on test and no gallery holds its query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conical.captioning import Prompt
+from conical.config import Experiment
+from conical.core.errors import ProtocolError
+from conical.engine.gallery import refuse_leaking_prompts
+from conical.engine.options import EvaluateOptions
+from conical.store import RunFolder, SweepRecord, Workspace, manifest_hash, read_manifest, read_sweep
+from conical.store.audits import LeakFree, read_leak_free
+
+
+def is_losing_trial(run: RunFolder, *, allow: bool) -> bool:
+    """Whether a run is a trial that its sweep did not choose; scoring it on test would make test part of the search.
+
+    Args:
+        run: the run.
+        allow: let it pass, to be recorded.
+
+    Raises:
+        ProtocolError: it is, and `allow` is false.
+    """
+    record = run.read()
+    found = [read_sweep(path) for path in sorted(run.path.parent.parent.glob("sweeps/*/sweep.json"))]
+    sweeps = [sweep for sweep in found if sweep is not None]
+    trials = [(sweep, trial) for sweep in sweeps for trial in sweep.trials if trial.run_key == record.key]
+    # up to 0.1.0 a sweep could meet a run that was trained by itself; that run has kept its own label
+    trials = [(sweep, trial) for sweep, trial in trials if record.label == f"trial {trial.number}"]
+    if not trials or any(_winner(sweep) == record.key for sweep, _ in trials):
+        return False
+    if allow:
+        return True
+    sweep, trial = trials[-1]
+    winner = _winner(sweep)
+    advice = f"score the winner (--run {winner})" if winner else "let the sweep end, then score its winner"
+    raise ProtocolError(
+        f"run {record.key} is trial {trial.number} of sweep {sweep.key} and was not chosen on val, so it is not scored "
+        f"on test: {advice}, or give --allow-trial, which is recorded"
+    )
+
+
+def _winner(sweep: SweepRecord) -> str:
+    return sweep.best.run_key if sweep.is_finished else ""
+
+
+def refuse_prompts(prompts: Sequence[Prompt], options: EvaluateOptions) -> None:
+    """Refuse prompts that a protocol cannot use.
+
+    Args:
+        prompts: those that were captioned.
+        options: protocols and the prompts they read.
+
+    Raises:
+        ProtocolError: a gallery would hold its query, or a prompt was not captioned.
+    """
+    if "captioned-gallery" in options.protocols:
+        refuse_leaking_prompts(prompts, options.gallery_prompts)
+    if "paired-supplement" in options.protocols:
+        known = [prompt.id for prompt in prompts]
+        for prompt_id in options.paired_prompts:
+            if prompt_id not in known:
+                raise ProtocolError(
+                    f"paired-supplement wants supplements of prompt {prompt_id}, but captions.prompts is "
+                    f"{', '.join(known)}: choose evaluate.paired_prompts from those"
+                )
+
+
+def leak_free_list(experiment: Experiment, workspace: Workspace) -> LeakFree:
+    """The leak-free list of the dataset as it is now.
+
+    Raises:
+        StoreError: there was no audit.
+        ProtocolError: the manifest has changed since the audit, or no test video is free of leaks.
+    """
+    folder = experiment.dataset.folder
+    found = read_leak_free(workspace.audit(folder))
+    now = manifest_hash(read_manifest(workspace.manifest(folder)))
+    if found.manifest_hash != now:
+        raise ProtocolError(
+            f"the leak-free list of {folder} was made for another manifest ({found.manifest_hash}, now {now}): run "
+            "conical data audit again"
+        )
+    if not found.video_ids:
+        raise ProtocolError(f"no test video of {folder} is free of leaks: there is no leak-free subset to score")
+    return found

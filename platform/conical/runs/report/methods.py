@@ -1,0 +1,176 @@
+"""The runs of a report: which they are, what they are called, which of them are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from conical.config import LOSS_TITLES
+from conical.core.errors import ProtocolError
+from conical.runs.comparison import refuse_difference, unpaired_seeds
+from conical.store import EvaluationRecord, RunFolder, RunRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedRun:
+    """One run, read once.
+
+    Args:
+        folder: where it lies.
+        record: what it is.
+        method: what it is an instance of; its seeds share it.
+        label: what the report calls it; unique.
+        evaluations: all that was scored, by name (`test/raw`, `test-leak-free/raw.dsl`).
+        is_older: a newer run has the same label and seed, so this one is told apart by its key.
+    """
+
+    folder: RunFolder
+    record: RunRecord
+    method: str
+    label: str
+    evaluations: Mapping[str, EvaluationRecord] = field(repr=False)
+    is_older: bool = False
+
+    def scored(self, split: str, protocol: str) -> EvaluationRecord | None:
+        """Its evaluation with scores as they are, over the whole split."""
+        return self.evaluations.get(f"{split}/{protocol}")
+
+
+# the seeds of one method
+Method: TypeAlias = Sequence[ReportedRun]
+# of a key, behind the name of an older run
+_KEY_LETTERS = 8
+
+
+def reported_runs(folders: Sequence[RunFolder], winner: RunFolder | None) -> tuple[ReportedRun, ...]:
+    """Name the runs, from the plainest method to the tuned one, as they were made.
+
+    Of several runs of one method and seed (the code or the data have changed between them) the newest keeps the name;
+    each older one is a method of its own, with the first letters of its key, and comes after the newest.
+
+    Args:
+        folders: the runs; the sweep's winner is one of them, if any.
+        winner: best trial of the sweep.
+    """
+    read = [(folder, folder.read()) for folder in folders]
+    read.sort(key=lambda pair: (pair[1].label, pair[1].seed))
+    read.sort(key=lambda pair: _made(pair[0]))
+    # by label and seed the last one made stays
+    newest = {(_method(folder, record, winner), record.seed): folder for folder, record in read}
+    found = []
+    for folder, record in read:
+        method = _method(folder, record, winner)
+        is_older = newest[method, record.seed] != folder
+        found.append((folder, record, f"{method} ({record.key[:_KEY_LETTERS]})" if is_older else method, is_older))
+    found.sort(key=lambda run: (run[1].config["optim"]["epochs"] > 0, run[3]))
+    methods = [method for _, _, method, _ in found]
+    return tuple(
+        ReportedRun(
+            folder=folder,
+            record=record,
+            method=method,
+            label=f"{method}, seed {record.seed}" if methods.count(method) > 1 else method,
+            evaluations=_evaluations(folder),
+            is_older=is_older,
+        )
+        for folder, record, method, is_older in found
+    )
+
+
+def _evaluations(folder: RunFolder) -> dict[str, EvaluationRecord]:
+    found = {
+        str(name): folder.read_evaluation(name.split, name.protocol, family=name.family, subset=name.subset)
+        for name in folder.evaluation_names()
+    }
+    return {name: scored for name, scored in found.items() if scored is not None}
+
+
+def _made(folder: RunFolder) -> float:
+    return (folder.path / "config.toml").stat().st_mtime
+
+
+def _method(folder: RunFolder, record: RunRecord, winner: RunFolder | None) -> str:
+    if winner is not None and folder.path == winner.path:
+        return f"tuned {LOSS_TITLES[record.config['loss']['name']]} ({record.label})"
+    return record.label
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodPairs:
+    """Which methods are compared.
+
+    Args:
+        compared: the seeds of the judged method and of the other one.
+        left_out: names of pairs that cannot be: they share no seed, or were scored on other queries or in another way.
+    """
+
+    compared: tuple[tuple[Method, Method], ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def method_pairs(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> MethodPairs:
+    """Each trained method against the InfoNCE baseline, and those with supplements against CEO without.
+
+    Args:
+        runs: of the report.
+        split: where both must be scored.
+        protocol: likewise.
+    """
+    methods = trained_methods(runs, split=split, protocol=protocol)
+    configs = {name: group[0].record.config for name, group in methods.items()}
+    baselines = [name for name, config in configs.items() if config["loss"]["name"] == "info_nce"][:1]
+    plain = [n for n, c in configs.items() if c["loss"]["name"] == "ceo" and c["mix"]["human"] == 1.0][:1]
+    names = [(name, baseline) for baseline in baselines for name in methods if name != baseline]
+    names += [(name, base) for base in plain for name in methods if name not in (base, *baselines)]
+    fit = [(a, b) for a, b in names if are_comparable(methods[a], methods[b], split=split, protocol=protocol)]
+    return MethodPairs(
+        compared=tuple((methods[a], methods[b]) for a, b in fit),
+        left_out=tuple(pair for pair in names if pair not in fit),
+    )
+
+
+def naming_notes(runs: Sequence[ReportedRun], pairs: MethodPairs) -> tuple[str, ...]:
+    """What a reader of names and comparisons must know: runs told apart by key, and seeds without a partner.
+
+    Args:
+        runs: of the report.
+        pairs: its comparisons.
+    """
+    older = [run.label for run in runs if run.is_older]
+    notes = [
+        f"Of several runs with one label and seed the newest keeps the name, older ones have their key: "
+        f"{', '.join(older)}."
+    ]
+    unpaired = [(a, b, unpaired_seeds([r.folder for r in a], [r.folder for r in b])) for a, b in pairs.compared]
+    seeds = [f"{a[0].method} against {b[0].method}: {left_out}" for a, b, left_out in unpaired if left_out]
+    return (*(notes if older else ()), *seeds)
+
+
+def trained_methods(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> dict[str, list[ReportedRun]]:
+    """Seeds of each method that was trained and scored, by its name."""
+    methods: dict[str, list[ReportedRun]] = {}
+    for run in runs:
+        if run.record.config["optim"]["epochs"] > 0 and run.scored(split, protocol) is not None:
+            methods.setdefault(run.method, []).append(run)
+    return methods
+
+
+def are_comparable(a: Method, b: Method, *, split: str, protocol: str) -> bool:
+    """Whether two methods share a seed, and all their runs were scored alike, with their ties."""
+    scored = [run.scored(split, protocol) for run in (*a, *b)]
+    known = [found for found in scored if found is not None and found.rankings]
+    if len(known) < len(scored) or not {run.record.seed for run in a} & {run.record.seed for run in b}:
+        return False
+    try:
+        refuse_difference(known)
+    except ProtocolError:
+        return False
+    return True
+
+
+def same_seed(a: Method, b: Method) -> tuple[ReportedRun, ReportedRun]:
+    """One run of each, of the lowest seed they share."""
+    by_seed_a, by_seed_b = ({run.record.seed: run for run in runs} for runs in (a, b))
+    seed = min(by_seed_a.keys() & by_seed_b.keys())
+    return by_seed_a[seed], by_seed_b[seed]

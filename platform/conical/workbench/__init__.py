@@ -1,0 +1,1 @@
+"""What makes this repository's own assets and pages; only jobs and the command line import it."""

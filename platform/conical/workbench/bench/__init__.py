@@ -1,0 +1,1 @@
+"""Benchmarks: ratios within one run, against the plain alternative and the limit."""

@@ -1,0 +1,296 @@
+"""Is this machine fit to run? One check a line, each with what to do about it; the command line prints them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import conical
+from conical.core.errors import ConicalError
+from conical.store.workspace import ENVIRONMENT_VARIABLE
+from conical.workbench.doctor.decoders import try_decoders
+
+STATUSES = ("ok", "warn", "fail")
+
+# The versions that the tests run with; another patch level passes, another series is told.
+TESTED_PACKAGES = {
+    "ray": "2.60",
+    "torch": "2.14",
+    "torchvision": "0.29",
+    "open_clip_torch": "3",
+    "transformers": "5",
+    "av": "18",
+    "decord": "0.6",
+    "mlflow": "3",
+    "optuna": "5",
+    "pyarrow": "",
+    "numpy": "2",
+    "pydantic": "2",
+    "matplotlib": "3",
+}
+_OPTIONAL_PACKAGES = ("decord",)
+_DASHBOARD_PORT = 8265
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at.
+
+    Args:
+        name: what.
+        status: `ok`, `warn` (runs, but read the advice) or `fail` (will not run).
+        detail: what was found, one line.
+        advice: what to do; "" when `ok`.
+    """
+
+    name: str
+    status: str
+    detail: str
+    advice: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.status in STATUSES, self.status
+        assert bool(self.advice) == (self.status != "ok"), self
+
+
+def run_checks(
+    *,
+    workspace: Path | None = None,
+    folder: Path | None = None,
+    further: Sequence[Callable[[], Check]] = (),
+) -> list[Check]:
+    """Look at everything a run needs, without changing anything.
+
+    Args:
+        workspace: where results will go; None: `CONICAL_WORKSPACE`, else `./workspace`.
+        folder: where programs will be started, looked through for names that shadow the standard library; None: here.
+        further: checks of the caller.
+
+    Returns:
+        The checks in order; a check that breaks is itself a failed one.
+    """
+    chosen = workspace or Path(os.environ.get(ENVIRONMENT_VARIABLE) or "workspace")
+    here = folder or Path.cwd()
+    single: list[Callable[[], Check]] = [
+        check_python,
+        check_packages,
+        check_device,
+        check_ray_auth,
+        check_ray_address,
+        check_dashboard,
+        check_mlflow,
+        lambda: check_workspace(chosen),
+        lambda: check_disk(chosen),
+        check_memory,
+        check_shared_memory,
+        lambda: check_shadowed_names(here),
+        *further,
+    ]
+    return [*map(_guarded, single), *(Check(**found) for found in try_decoders())]
+
+
+def is_fit(checks: Sequence[Check]) -> bool:
+    """Whether nothing failed; the exit code follows it."""
+    return all(check.status != "fail" for check in checks)
+
+
+def _guarded(check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 - a doctor that dies of a patient tells nothing about the others
+        name = getattr(check, "__name__", "check").removeprefix("check_").replace("_", " ").replace("<lambda>", "check")
+        reason = " ".join(str(error).split())[:200]
+        advice = "report this line; the other checks stand"
+        return Check(name=name, status="fail", detail=f"{type(error).__name__}: {reason}", advice=advice)
+
+
+def check_python(current: tuple[int, int] = sys.version_info[:2]) -> Check:
+    """Python 3.11 or newer."""
+    detail = f"{current[0]}.{current[1]} on {platform.system()} {platform.machine()}"
+    if current < (3, 11):
+        return Check(
+            name="python", status="fail", detail=detail, advice="install python >= 3.11 and run make setup again"
+        )
+    return Check(name="python", status="ok", detail=detail)
+
+
+def check_packages() -> Check:
+    """The packages of the lock file, in the series that the tests run with."""
+    absent, other = [], []
+    for name, tested in TESTED_PACKAGES.items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            absent.append(name)
+            continue
+        if tested and not f"{found}.".startswith(f"{tested}."):
+            other.append(f"{name} {found} (tested: {tested})")
+    needed = [name for name in absent if name not in _OPTIONAL_PACKAGES]
+    if needed:
+        return Check(name="packages", status="fail", detail=f"absent: {', '.join(needed)}", advice="run make setup")
+    if other:
+        detail = f"other versions than tested: {', '.join(other)}"
+        return Check(name="packages", status="warn", detail=detail, advice="run make setup for the locked versions")
+    return Check(name="packages", status="ok", detail=f"{len(TESTED_PACKAGES) - len(absent)} at their tested versions")
+
+
+def check_device() -> Check:
+    """What will compute."""
+    import torch
+
+    cores = os.cpu_count() or 1
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
+        return Check(name="device", status="ok", detail=f"{torch.cuda.device_count()} x {', '.join(sorted(names))}")
+    if cores < 2:
+        advice = "use a machine with at least 2 cores: training runs 2 workers"
+        return Check(name="device", status="warn", detail="1 CPU core, no GPU", advice=advice)
+    return Check(name="device", status="ok", detail=f"{cores} CPU cores, no GPU: enough for the demo")
+
+
+def check_ray_auth() -> Check:
+    """A stray token file switches authentication on for `ray start` but not for `ray job submit`, which gets 401."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    if token.exists() and not mode:
+        advice = "export RAY_AUTH_MODE=disabled (or token) in the shell that runs ray start and ray job submit"
+        return Check(name="ray auth", status="warn", detail=f"{token} exists and RAY_AUTH_MODE is unset", advice=advice)
+    return Check(name="ray auth", status="ok", detail=f"mode {mode or 'unset, no token file'}")
+
+
+def check_ray_address() -> Check:
+    """Whether the cluster that `RAY_ADDRESS` names answers."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not address or not host or not port.isdigit():
+        return Check(
+            name="ray address", status="ok", detail=f"RAY_ADDRESS {address or 'unset: Ray starts on this machine'}"
+        )
+    if _is_listening(host, int(port)):
+        return Check(name="ray address", status="ok", detail=f"{address} answers")
+    advice = "start it with 'ray start --head', mend RAY_ADDRESS, or unset it to run on this machine alone"
+    return Check(name="ray address", status="fail", detail=f"RAY_ADDRESS {address} does not answer", advice=advice)
+
+
+def check_dashboard(port: int = _DASHBOARD_PORT) -> Check:
+    """Ray's dashboard: trials stopped early free their resources only while it runs."""
+    try:
+        import ray.dashboard.optional_deps  # noqa: F401 - what ray[default] adds
+    except ImportError as error:
+        detail = f"cannot be imported ({error.name})"
+        return Check(
+            name="ray dashboard", status="fail", detail=detail, advice="pip install 'ray[default]', or make setup"
+        )
+    if _is_listening("127.0.0.1", port):
+        advice = "fine if it is your Ray head; another program there makes Ray take the next free port"
+        return Check(name="ray dashboard", status="warn", detail=f"port {port} is in use", advice=advice)
+    return Check(name="ray dashboard", status="ok", detail=f"importable, port {port} is free")
+
+
+def check_mlflow() -> Check:
+    """One run written to and read from a throw-away database."""
+    from conical import tracking
+
+    try:
+        return Check(name="mlflow", status="ok", detail=f"{tracking.check()} on SQLite")
+    except ConicalError as error:
+        advice = "run make setup, and see that the temporary folder can be written"
+        return Check(name="mlflow", status="fail", detail=" ".join(str(error).split())[:200], advice=advice)
+
+
+def check_workspace(workspace: Path) -> Check:
+    """Whether results can be written, tried in the nearest folder that exists."""
+    existing = _nearest_existing(workspace)
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".writable-"):
+            pass
+    except OSError as error:
+        advice = f"set {ENVIRONMENT_VARIABLE} to a folder you own"
+        detail = f"{workspace.absolute()} cannot be written ({error.strerror})"
+        return Check(name="workspace", status="fail", detail=detail, advice=advice)
+    return Check(name="workspace", status="ok", detail=f"{workspace.absolute()} can be written")
+
+
+def check_disk(workspace: Path, *, least_bytes: int = 2 * _GIB, enough_bytes: int = 10 * _GIB) -> Check:
+    """Free space where results go."""
+    free = shutil.disk_usage(_nearest_existing(workspace)).free
+    advice = f"free some space, or set {ENVIRONMENT_VARIABLE} to a larger disk"
+    return _amount("disk", free, "free", least_bytes=least_bytes, enough_bytes=enough_bytes, advice=advice)
+
+
+def check_memory(*, least_bytes: int = 3 * _GIB, enough_bytes: int = 6 * _GIB) -> Check:
+    """Memory that programs may still take, the container's limit included."""
+    advice = "end other programs, or use a machine with more memory"
+    available = _available_memory_bytes()
+    return _amount("memory", available, "available", least_bytes=least_bytes, enough_bytes=enough_bytes, advice=advice)
+
+
+def check_shared_memory(path: Path = Path("/dev/shm"), *, enough_bytes: int = 2 * _GIB) -> Check:
+    """Ray's object store lives in shared memory, on disk (slow) where that is small."""
+    if not path.is_dir():
+        return Check(name="shared memory", status="ok", detail=f"no {path} on this system")
+    free = shutil.disk_usage(path).free
+    advice = "start the container with --shm-size=4g; a small one sends Ray's object store to the disk"
+    return _amount("shared memory", free, "free", least_bytes=0, enough_bytes=enough_bytes, advice=advice)
+
+
+def check_shadowed_names(folder: Path) -> Check:
+    """Names that would be imported in place of the standard library's when a program starts from this folder."""
+    # the source root is called platform, which is fine as long as it is no package
+    source_root = Path(conical.__file__).absolute().parent.parent
+    candidates = dict.fromkeys((*sorted(folder.absolute().iterdir()), source_root))
+    found = [path for path in candidates if _shadows(path)]
+    if found:
+        advice = "rename or remove them: import of that name breaks python, pytest and ray job submit"
+        detail = f"shadow the standard library: {', '.join(map(str, found))}"
+        return Check(name="names", status="fail", detail=detail, advice=advice)
+    return Check(name="names", status="ok", detail=f"nothing in {folder.absolute()} shadows the standard library")
+
+
+def _shadows(path: Path) -> bool:
+    is_module = path.suffix == ".py" and path.is_file()
+    return path.stem in sys.stdlib_module_names and (is_module or (path / "__init__.py").is_file())
+
+
+def _nearest_existing(path: Path) -> Path:
+    here = path.absolute()
+    return next(folder for folder in (here, *here.parents) if folder.is_dir())
+
+
+def _amount(name: str, found_bytes: int, word: str, *, least_bytes: int, enough_bytes: int, advice: str) -> Check:
+    detail = f"{found_bytes / _GIB:.1f} GiB {word}"
+    if found_bytes < least_bytes:
+        detail += f", at least {least_bytes / _GIB:.1f} are needed"
+        return Check(name=name, status="fail", detail=detail, advice=advice)
+    if found_bytes < enough_bytes:
+        return Check(name=name, status="warn", detail=f"{detail}, {enough_bytes / _GIB:.1f} advised", advice=advice)
+    return Check(name=name, status="ok", detail=detail)
+
+
+def _available_memory_bytes(meminfo: Path = Path("/proc/meminfo"), limits: Path = Path("/sys/fs/cgroup")) -> int:
+    if meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        machine = int(lines["MemAvailable"].split()[0]) * 1024
+    else:
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit, used = limits / "memory.max", limits / "memory.current"
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
+        return min(machine, int(text) - int(used.read_text()))
+    return machine
+
+
+def _is_listening(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""Each decoder tried on a few kinds of the frame-accuracy suite: each frame says in its pixels which one it is."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from conical.core.errors import ConicalError
+from conical.workbench.frame_accuracy.kinds import KINDS
+from conical.workbench.frame_accuracy.suite import decoder_reader, measure
+
+# Kinds that every backend may read; docs/frame_accuracy.md has all of them.
+TRIED = ("h264_b_frames.mp4", "h264_open_gop.mp4", "wide_pixels.mp4")
+_MEND = "run make setup; on other platforms than x86-64 Linux decord does not exist and PyAV does all"
+_OPTIONAL = "install FFmpeg's shared libraries, or uninstall it: it is optional"
+
+
+def try_decoders() -> list[dict[str, str]]:
+    """Decode generated H.264 clips by PyAV, decord and, if it is installed, torchcodec.
+
+    Returns:
+        Fields of one `Check` a decoder.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            write_clips(folder)
+        except Exception as error:  # noqa: BLE001 - whatever this build of PyAV lacks, the line must say it
+            detail = f"cannot write an H.264 clip ({' '.join(str(error).split())[:120]})"
+            return [
+                {"name": "pyav", "status": "fail", "detail": detail, "advice": "run make setup; PyAV needs libx264"}
+            ]
+        found = [_try("pyav", folder, at_worst="fail"), _try("decord", folder, at_worst="warn")]
+        if find_spec("torchcodec") is None:
+            absent = {"name": "torchcodec", "status": "ok", "detail": "not installed (optional)", "advice": ""}
+            return [*found, absent]
+        return [*found, _try("torchcodec", folder, at_worst="warn", advice=_OPTIONAL)]
+
+
+def write_clips(folder: Path) -> None:
+    """Write the tried kinds into `folder`, under their names."""
+    for kind in TRIED:
+        KINDS[kind].write(folder / kind)
+
+
+def _try(decoder: str, folder: Path, *, at_worst: str, advice: str = _MEND) -> dict[str, str]:
+    num_exact = 0
+    for name in TRIED:
+        try:
+            result = measure(KINDS[name], folder / name, name=name, reader_name=decoder, reader=decoder_reader(decoder))
+        except (ConicalError, ImportError, OSError, RuntimeError) as error:
+            return _complaint(decoder, at_worst, f"cannot decode ({_short(error)})", advice)
+        if result.status == "refused":
+            return _complaint(decoder, at_worst, f"cannot decode ({_short(result.refusal)})", advice)
+        if result.status == "wrong":
+            detail = f"wrong frames: only {result.num_exact} of {result.num_frames} are right in {name}"
+            return _complaint(decoder, at_worst, detail, "set frames.decoder to another one")
+        num_exact += result.num_exact
+    detail = f"{num_exact} of {num_exact} frames exact in {len(TRIED)} kinds of file"
+    return {"name": decoder, "status": "ok", "detail": detail, "advice": ""}
+
+
+def _complaint(decoder: str, status: str, detail: str, advice: str) -> dict[str, str]:
+    return {"name": decoder, "status": status, "detail": detail, "advice": advice}
+
+
+def _short(error: Exception | str) -> str:
+    return " ".join(str(error).split())[:160]

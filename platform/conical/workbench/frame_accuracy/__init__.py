@@ -1,0 +1,1 @@
+"""The frame-accuracy suite: clips whose frames name themselves, read by every decoder."""

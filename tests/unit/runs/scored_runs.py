@@ -1,0 +1,86 @@
+"""A workspace with frames, supplements and a finished run, made without Ray, a captioner or training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conical.captioning import describe_captioner
+from conical.config import Experiment, load_experiment
+from conical.core.records import CaptionRecord
+from conical.engine.checkpoint import save_weights
+from conical.models.dual_encoder import build_dual_encoder
+from conical.runs.identity import identify
+from conical.runs.log import RunLog, open_tracker
+from conical.runs.supplements import captioner_recipe, rows_of_clips
+from conical.store import CaptionLedger, FrameStore, RunFolder, Workspace, read_manifest
+from ingested_stores import write_stores
+
+SIZES = {"train": 8, "val": 6, "test": 8}
+
+
+def small_experiment(small_clip, *overrides: str) -> Experiment:
+    return load_experiment(
+        None,
+        [
+            f"model.name={small_clip.name}",
+            f"model.weights={small_clip.weights}",
+            "frames.size=32",
+            "frames.num_frames=3",
+            "mix={human=1.0, A=0.0, B=0.0}",
+            "optim.epochs=0",
+            "evaluate.num_resamples=100",
+            *overrides,
+        ],
+    )
+
+
+def write_workspace(experiment: Experiment, root: Path) -> Workspace:
+    """Manifest, frames for the encoder and for the captioner, supplements of all prompts."""
+    workspace = Workspace.open(root)
+    write_stores(experiment, workspace, SIZES)
+    card = describe_captioner(experiment.captions)
+    recipe = captioner_recipe(experiment, card)
+    # the captioner's own frames: the same clips by another recipe
+    write_stores(
+        experiment.replace({"frames.num_frames": recipe.num_frames, "frames.size": recipe.size}), workspace, SIZES
+    )
+    folder = experiment.dataset.folder
+    frames = FrameStore.open(workspace.frames(folder, recipe.hash))
+    records = read_manifest(workspace.manifest(folder))
+    clips = [(record.video_id, record.uri, record.captions) for record in records]
+    rows = rows_of_clips(clips, options=experiment.captions, card=card, frames=frames)
+    captions = {record.video_id: record.captions[0] for record in records}
+    CaptionLedger(workspace.captions(folder)).write_part(
+        "0",
+        [
+            CaptionRecord(
+                key=row.key,
+                video_id=row.video_id,
+                prompt_id=row.prompt.id,
+                prompt_hash=row.prompt.hash,
+                sample=row.sample,
+                text=f"prompt {row.prompt.id} says {captions[row.video_id]}",
+                status="ok",
+                captioner=card.name,
+                model=card.model,
+                revision=card.revision,
+                frame_recipe=frames.recipe_hash,
+                generation="{}",
+                tokens_out=5,
+                truncated=False,
+                seconds=0.0,
+            )
+            for of_clip in rows
+            for row in of_clip
+        ],
+    )
+    return workspace
+
+
+def write_run(experiment: Experiment, workspace: Workspace) -> RunFolder:
+    """A finished run of the model as it was loaded."""
+    identity = identify(experiment, workspace)
+    log = RunLog(identity, experiment, open_tracker(experiment, workspace))
+    save_weights(build_dual_encoder(experiment.model), identity.folder.encoder)
+    log.end("finished")
+    return identity.folder

@@ -1,0 +1,117 @@
+"""Which runs a report shows, what it calls them, which it compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conical.runs.report.methods import are_comparable, method_pairs, naming_notes, reported_runs, same_seed
+from conical.store import Workspace
+from unit.runs.stored_runs import evaluation, experiment, scored_run, write_run
+
+MIXED = "mix={human=0.5, A=0.5, B=0.0}"
+TEST = {"split": "test", "protocol": "raw"}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(tmp_path)
+
+
+def test_seeds_share_a_method_and_have_labels_of_their_own(workspace: Workspace) -> None:
+    runs = reported_runs(
+        [scored_run(workspace, "CEO", f"seed={seed}", key=f"k{seed}") for seed in (1, 0)]
+        + [scored_run(workspace, "zero-shot", "optim.epochs=0", key="z"), scored_run(workspace, "trial 3", key="w")],
+        winner := scored_run(workspace, "trial 3", key="w"),
+    )
+    assert [run.label for run in runs] == ["zero-shot", "CEO, seed 1", "CEO, seed 0", "tuned CEO (trial 3)"]
+    assert [run.method for run in runs] == ["zero-shot", "CEO", "CEO", "tuned CEO (trial 3)"]
+    assert runs[3].folder == winner
+    assert sorted(runs[0].evaluations) == ["test/raw", "val/raw"]
+
+
+def test_each_method_meets_the_baseline_and_supplements_meet_ceo_without(workspace: Workspace) -> None:
+    runs = reported_runs(
+        [
+            scored_run(workspace, "zero-shot", "optim.epochs=0", key="z"),
+            scored_run(workspace, "InfoNCE", 'loss.name="info_nce"', key="i"),
+            scored_run(workspace, "CEO", key="c"),
+            scored_run(workspace, "CEO + A", MIXED, key="m"),
+        ],
+        None,
+    )
+    pairs = method_pairs(runs, **TEST)
+    assert [(a[0].label, b[0].label) for a, b in pairs.compared] == [
+        ("CEO", "InfoNCE"),
+        ("CEO + A", "InfoNCE"),
+        ("CEO + A", "CEO"),
+    ]
+    assert pairs.left_out == ()
+
+
+def test_what_was_not_scored_alike_is_left_out_by_name(workspace: Workspace) -> None:
+    other_queries = evaluation("test", skill=1.0, queries="other")
+    old = evaluation("test", skill=1.0)
+    old.rankings.clear()
+    runs = reported_runs(
+        [
+            scored_run(workspace, "InfoNCE", 'loss.name="info_nce"', key="i"),
+            write_run(workspace, experiment("label=other queries"), other_queries, key="a"),
+            write_run(workspace, experiment("label=old", MIXED), old, key="b"),
+            scored_run(workspace, "other seed", MIXED, "seed=7", key="c"),
+            write_run(workspace, experiment("label=val only"), evaluation("val", skill=1.0), key="d"),
+        ],
+        None,
+    )
+    pairs = method_pairs(runs, **TEST)
+    assert pairs.compared == ()
+    assert set(pairs.left_out) == {
+        ("other queries", "InfoNCE"),
+        ("old", "InfoNCE"),
+        ("other seed", "InfoNCE"),
+        ("old", "other queries"),
+        ("other seed", "other queries"),
+    }
+
+
+def test_the_lowest_common_seed_is_shown(workspace: Workspace) -> None:
+    runs = reported_runs(
+        [
+            scored_run(workspace, label, f"seed={seed}", key=f"{label}{seed}")
+            for label, seed in (("a", 5), ("a", 2), ("a", 1), ("b", 2), ("b", 5))
+        ],
+        None,
+    )
+    a, b = [run for run in runs if run.method == "a"], [run for run in runs if run.method == "b"]
+    assert are_comparable(a, b, **TEST)
+    assert [run.label for run in same_seed(a, b)] == ["a, seed 2", "b, seed 2"]
+
+
+def test_of_runs_with_one_label_and_seed_the_newest_keeps_the_name(workspace: Workspace) -> None:
+    made = [
+        scored_run(workspace, "InfoNCE", 'loss.name="info_nce"', "seed=1", key="aaaaaaaa00"),
+        scored_run(workspace, "InfoNCE", 'loss.name="info_nce"', key="ffffffff00"),
+        scored_run(workspace, "InfoNCE", 'loss.name="info_nce"', key="bbbbbbbb00"),
+        scored_run(workspace, "CEO", key="cccccccc00"),
+    ]
+    runs = reported_runs(made, None)
+    named = {run.record.key[0]: (run.method, run.label, run.is_older) for run in runs}
+    assert named == {
+        "a": ("InfoNCE", "InfoNCE, seed 1", False),
+        "b": ("InfoNCE", "InfoNCE, seed 0", False),
+        "c": ("CEO", "CEO", False),
+        "f": ("InfoNCE (ffffffff)", "InfoNCE (ffffffff)", True),
+    }
+    pairs = method_pairs(runs, **TEST)
+    # the baseline is the newest too
+    assert [(a[0].method, b[0].method) for a, b in pairs.compared] == [
+        ("CEO", "InfoNCE"),
+        ("InfoNCE (ffffffff)", "InfoNCE"),
+        ("InfoNCE (ffffffff)", "CEO"),
+    ]
+    first, second, third = naming_notes(runs, pairs)
+    assert first.endswith("the newest keeps the name, older ones have their key: InfoNCE (ffffffff).")
+    assert second == "CEO against InfoNCE: Left out, as the other has no run of it: seed 1 of InfoNCE."
+    assert third.startswith("InfoNCE (ffffffff) against InfoNCE: ")
+    assert naming_notes(runs[:1], method_pairs(runs[:1], **TEST)) == ()

@@ -1,0 +1,110 @@
+"""The driver's book of a run: whatever it is killed between, the next one goes on without a gap or a double."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conical.config import Experiment, load_experiment
+from conical.core.errors import DataError
+from conical.runs.identity import RunIdentity, data_source
+from conical.runs.log import RunLog
+from conical.store import RunFolder, Workspace
+from conical.tracking import MlflowTracker
+from ingested_stores import write_stores
+
+METRIC = Experiment().tune.metric
+VALUES = (4.0, 9.0, 9.0, 6.0)
+
+
+class Killed(BaseException):
+    """Stands for a kill -9: nothing of ours catches it."""
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> MlflowTracker:
+    folder = tmp_path_factory.mktemp("mlflow")
+    return MlflowTracker(f"sqlite:///{folder / 'mlflow.db'}", "demo", artifacts=folder / "artifacts")
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> RunIdentity:
+    workspace = Workspace(tmp_path)
+    source = data_source(Experiment(), workspace, has_supplements=False)
+    key = tmp_path.name
+    return RunIdentity(key=key, source=source, hashes={"code": "c"}, folder=RunFolder(tmp_path / "runs" / key))
+
+
+def report(log: RunLog, *epochs: int) -> None:
+    for epoch in epochs:
+        steps = [{"step": 2 * epoch + step - 2, "loss": 1.0} for step in range(2)] if epoch else []
+        log.epoch({"epoch": float(epoch), METRIC: VALUES[epoch]}, steps)
+
+
+def check_whole(log: RunLog, tracker: MlflowTracker, identity: RunIdentity, *, last: int) -> None:
+    run = log.record.tracking_id
+    history = [(point.step, point.value) for point in tracker.client.get_metric_history(run, METRIC)]
+    assert history == list(enumerate(VALUES[: last + 1]))
+    assert [point.step for point in tracker.client.get_metric_history(run, "step/loss")] == list(range(2 * last))
+    assert [row["epoch"] for row in identity.folder.read_curve()] == list(range(last + 1))
+    record = identity.folder.read()
+    assert (record.val_value, record.best_epoch) == (9.0, 1), "of equals the first"
+    filter_string = f"tags.`conical.key` = '{identity.key}'"
+    assert len(tracker.client.search_runs([tracker.experiment_id], filter_string=filter_string)) == 1
+
+
+def test_epochs_reported_again_are_logged_once(identity: RunIdentity, tracker: MlflowTracker) -> None:
+    log = RunLog(identity, Experiment(), tracker)
+    report(log, 0, 1, 2, 1, 2, 3)
+    check_whole(log, tracker, identity, last=3)
+
+
+@pytest.mark.parametrize("place", ["write_curve", "write"])
+def test_a_driver_killed_between_two_writes_of_an_epoch(
+    identity: RunIdentity, tracker: MlflowTracker, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def kill(*_: object) -> None:
+        raise Killed
+
+    log = RunLog(identity, Experiment(), tracker)
+    report(log, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, place, kill)
+        with pytest.raises(Killed):
+            report(log, 1)
+    again = RunLog(identity, Experiment(), tracker)
+    assert again.record.tracking_id == log.record.tracking_id
+    report(again, 1, 2)
+    check_whole(again, tracker, identity, last=2)
+
+
+def test_a_driver_killed_before_it_wrote_down_its_mlflow_run(
+    identity: RunIdentity, tracker: MlflowTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write", kill)
+        with pytest.raises(Killed):
+            RunLog(identity, Experiment(), tracker)
+    assert not identity.folder.exists
+    log = RunLog(identity, Experiment(), tracker)
+    report(log, 0, 1)
+    check_whole(log, tracker, identity, last=1)
+    log.end("finished")
+    filter_string = f"tags.`conical.key` = '{identity.key}'"
+    (run,) = tracker.client.search_runs([tracker.experiment_id], filter_string=filter_string)
+    assert run.info.status == "FINISHED"
+
+
+def test_a_run_can_be_scored_where_its_supplements_are_gone(tmp_path: Path) -> None:
+    experiment = load_experiment(None, ["mix={human=0.5, A=0.5, B=0.0}", "frames.num_frames=2"])
+    workspace = Workspace(tmp_path)
+    write_stores(experiment, workspace, {"train": 2, "val": 2, "test": 2})
+    with pytest.raises(DataError, match=r"has no supplements in .*: run caption first"):
+        data_source(experiment, workspace)
+    source = data_source(experiment, workspace, has_supplements=False)
+    assert [record.video_id for record in source.records("test")] == ["test0", "test1"]
+    assert source.supplements() == {}
