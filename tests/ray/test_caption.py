@@ -16,7 +16,6 @@ from caption_fakes import FOLDER_VARIABLE, NUM_FRAMES, POISON_LEVEL
 from conical.captioning import CaptionOptions
 from conical.core.errors import ClusterError, ConfigError
 from conical.core.records import SampledFrames, VideoRecord
-from conical.on_ray import caption as stage
 from conical.on_ray.caption import run_captioning
 from conical.store import CaptionLedger, FrameRow, FrameStore
 
@@ -210,7 +209,7 @@ def test_a_mistake_met_by_an_actor_ends_the_job_in_one_line(
 def test_clips_that_kill_every_actor_end_the_job_instead_of_repeating_for_ever(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "_ATTEMPTS_A_UNIT", 2)
+    monkeypatch.setattr("conical.on_ray.pool._ATTEMPTS_PER_UNIT", 2)
     with pytest.raises(ClusterError, match="captioning was stopped by Ray"):
         run_captioning(
             records(3),

@@ -23,8 +23,9 @@ from clip_factory import grey_level, named_indices, write_clip, write_sound
 from conical.core.errors import DataError
 from conical.core.progress import Progress
 from conical.core.records import Failure, VideoRecord
+from conical.library.clips import Clip
 from conical.on_ray.ingest import IngestSummary, run_ingest
-from conical.on_ray.ingest_worker import Clip, IngestWorker, as_unit
+from conical.on_ray.ingest_worker import IngestWorker, as_unit
 from conical.store import FrameStore
 from conical.video import FrameRecipe
 
@@ -415,7 +416,7 @@ def test_large_frames_are_written_before_the_unit_ends(tmp_path: Path, monkeypat
     for name in "abcde":
         write_clip(tmp_path / f"{name}.mp4", num_frames=8)
     store = _store(tmp_path / "store")
-    assert _do_unit(store, RECIPE, *"abcde", root=tmp_path)["ok"] == [5]
+    assert _do_unit(store, RECIPE, *"abcde", root=tmp_path) == _answer(ok=5, failed=0)
     assert len(list(store.path.glob("part-*"))) == 3
     assert store.video_ids() == set("abcde")
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor, nn
 
 from conical.core.errors import ConfigError
-from conical.core.hashing import file_fingerprint, stable_hash
+from conical.core.hashing import stable_hash
 from conical.models.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -165,13 +165,6 @@ def build_token_counter(options: ModelOptions) -> Callable[[str], int]:
     import open_clip
 
     return partial(_count_tokens, open_clip.get_tokenizer(_known_name(options)))
-
-
-def model_revision(options: ModelOptions) -> str:
-    """What pins the weights: a hash of the local files, or the names open_clip resolves."""
-    card = options.card
-    parts = [file_fingerprint(part) if Path(part).is_file() else part for part in (card.architecture, card.weights)]
-    return stable_hash(parts)
 
 
 def _count_tokens(tokenizer: Any, text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from conical.core.hashing import file_fingerprint, stable_hash
 from conical.core.options import Options, require
 
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -86,3 +87,10 @@ class ModelOptions(Options):
             card = MODELS[self.name]
             return card if not self.weights else ModelCard(**{**vars(card), "weights": self.weights})
         return ModelCard(architecture=self.name, weights=self.weights, source="", licence="", image_size_px=0)
+
+
+def weights_revision(options: ModelOptions) -> str:
+    """What pins a model: hashes of its local files, or the names that open_clip resolves."""
+    card = options.card
+    parts = [file_fingerprint(part) if Path(part).is_file() else part for part in (card.architecture, card.weights)]
+    return stable_hash(parts)

@@ -26,8 +26,9 @@ from conical.core.options import require
 from conical.core.progress import Progress, Report, no_report
 from conical.core.records import Failure, VideoRecord
 from conical.datasets import confined_path
+from conical.library.clips import Clip, window_of
 from conical.library.importing import ImportedDataset, import_dataset
-from conical.on_ray.ingest_worker import Clip, IngestWorker, as_unit, window_of
+from conical.on_ray.ingest_worker import IngestWorker, as_unit
 from conical.on_ray.pool import Unit, run_units
 from conical.on_ray.session import connect as connect_to_ray
 from conical.store import FrameStore, Workspace, read_addresses, write_addresses

@@ -103,7 +103,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from conical.on_ray.mailbox import Mailbox
+    from conical.on_ray.messages import Mailbox
 
     mailbox = Mailbox.remote()
     trainer = TorchTrainer(

@@ -8,7 +8,7 @@ from conical.captioning.mix import HUMAN
 from conical.config import Experiment
 from conical.core.hashing import stable_hash
 from conical.engine.source import DataSource
-from conical.models.dual_encoder import model_revision
+from conical.models.options import weights_revision
 from conical.runs.provenance import code_hash
 from conical.runs.supplements import supplement_keys
 from conical.store import FrameStore, RunFolder, Workspace, manifest_hash, read_manifest
@@ -75,7 +75,7 @@ def identify(experiment: Experiment, workspace: Workspace, *, sweep: str = "") -
         "manifest": manifest_hash(read_manifest(workspace.manifest(experiment.dataset.folder))),
         "frames": store.content_hash(),
         "captions": stable_hash([(row.key, row.text) for row in source.supplement_rows()]),
-        "weights": model_revision(experiment.model),
+        "weights": weights_revision(experiment.model),
         "code": code_hash(),
     }
     config = experiment.to_dict()

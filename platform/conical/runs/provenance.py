@@ -20,9 +20,12 @@ DETERMINING_ROOMS = (
 
 
 @cache
-def code_hash() -> str:
-    """Hash of the sources that numbers depend on, so that a result made by other code is not taken for today's."""
-    package = Path(conical.__file__).parent
+def code_hash(package: Path = Path(conical.__file__).parent) -> str:
+    """Hash of the sources that numbers depend on, so that a result made by other code is not taken for today's.
+
+    Args:
+        package: folder of the package.
+    """
     files = sorted(path for path in package.rglob("*.py") if path.relative_to(package).parts[0] in DETERMINING_ROOMS)
     return stable_hash([(str(path.relative_to(package)), file_fingerprint(path)) for path in files])
 

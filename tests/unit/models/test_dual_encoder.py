@@ -10,7 +10,8 @@ import torch.nn.functional as F  # noqa: N812
 
 from conical.core.errors import ConfigError
 from conical.models import MODELS, ModelOptions
-from conical.models.dual_encoder import build_dual_encoder, build_token_counter, model_revision
+from conical.models.dual_encoder import build_dual_encoder, build_token_counter
+from conical.models.options import weights_revision
 
 
 def test_a_video_embedding_is_the_normalised_mean_of_normalised_frame_embeddings(small_encoder):
@@ -105,10 +106,10 @@ def test_weights_that_do_not_fit_the_config_are_refused(small_clip, tmp_path):
 
 
 def test_the_revision_follows_the_bytes_of_the_weights(small_clip, tmp_path):
-    before = model_revision(small_clip)
+    before = weights_revision(small_clip)
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"other")
-    assert before != model_revision(ModelOptions(name=small_clip.name, weights=str(other)))
+    assert before != weights_revision(ModelOptions(name=small_clip.name, weights=str(other)))
 
 
 def test_tokens_are_counted_without_loading_weights(small_encoder, small_clip) -> None:

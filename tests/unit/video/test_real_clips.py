@@ -98,7 +98,7 @@ def test_each_awkward_file_is_decoded_or_named() -> None:
 
 def test_all_folders_of_real_frames_are_sampled() -> None:
     folders = sorted((DATA / "frames").iterdir())
-    assert len(folders) == 500
+    assert len(folders) >= 500
     for folder in folders:
         sampled = sample_frames(folder, FrameRecipe(size=32, num_frames=2))
         assert (sampled.frame_indices, sampled.is_padded, sampled.decoder) == ((0, 1), False, "images"), folder.name

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+import conical
 from conical.datasets.scenes.language import describe, named_facts, true_facts
 from conical.datasets.scenes.truth import COLOURS
-from conical.workbench.tiny_models import build as tiny_models
 from conical.workbench.tiny_models.build import TinyModelsOptions, build_tiny_models, load_tiny_video_llava
 from conical.workbench.tiny_models.clip import CLIP_CONFIG, copy_image_tower, web_caption
 from conical.workbench.tiny_models.image_tower import (
@@ -44,7 +44,7 @@ from conical.workbench.tiny_models.llava import (
 )
 from conical.workbench.tiny_models.training_scenes import RenderedScenes, render_scenes
 
-ASSETS = Path(tiny_models.__file__).parent.parent / "assets"
+ASSETS = Path(conical.__file__).parent / "assets"
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ from conical.workbench.frame_accuracy.kinds import KINDS
 from conical.workbench.frame_accuracy.random_access import decord_get_batch, torchcodec_frames_at
 from conical.workbench.frame_accuracy.suite import Accuracy, Reader, decoder_reader, measure
 
-_PACKAGE = "conical.video"
 # by import path no rule holds a backend back, so the table shows what the rule is made of
-_UNBRIDLED = {name: f"{_PACKAGE}.{name}_backend:{name}_frames" for name in AUTO_ORDER}
+_UNBRIDLED = {name: f"conical.video.backends.{name}:{name}_frames" for name in AUTO_ORDER}
 _RANDOM: dict[str, Reader] = {
     "decord get_batch": decord_get_batch,
     "torchcodec get_frames_at": torchcodec_frames_at,
