@@ -21,7 +21,7 @@ from conical.on_ray.evaluate_worker import ScoreTask, score_on_ray
 from conical.on_ray.ingest import ingest
 from conical.on_ray.train import train
 from conical.reports import write_report
-from conical.runs.identity import data_source
+from conical.runs.dependencies import data_source
 from conical.runs.log import open_tracker
 from conical.runs.report.gather import build_report
 from conical.store import CaptionLedger, FrameStore, Workspace

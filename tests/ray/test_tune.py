@@ -17,7 +17,8 @@ import pytest
 import conical
 from conical.config import Experiment, load_experiment
 from conical.core.errors import ConfigError
-from conical.on_ray.tune import sweep_path, tune
+from conical.on_ray.tune import tune
+from conical.runs.identity import sweep_path
 from conical.runs.log import open_tracker
 from conical.store import RunFolder, SweepRecord, Workspace, read_sweep
 from ingested_stores import write_stores

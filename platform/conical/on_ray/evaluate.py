@@ -16,7 +16,7 @@ from conical.metrics import EvaluationName, metric_name
 from conical.on_ray.evaluate_worker import ScoreTask, score_each, score_on_ray
 from conical.on_ray.session import connect
 from conical.runs.completeness import completeness_of, split_counts
-from conical.runs.identity import data_source
+from conical.runs.dependencies import data_source
 from conical.runs.refusals import is_losing_trial, leak_free_list, refuse_prompts
 from conical.runs.stored_scores import inputs_of, refuse_other_question, split_hash
 from conical.runs.supplements import supplement_keys

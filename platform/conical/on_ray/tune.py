@@ -14,23 +14,16 @@ from typing import Any
 from conical.captioning.mix import HUMAN
 from conical.config import Experiment
 from conical.core.errors import ClusterError, ConfigError
-from conical.core.hashing import stable_hash
 from conical.core.progress import Report, no_report
 from conical.on_ray.session import connect
 from conical.on_ray.train import check_fit
 from conical.on_ray.tune_worker import run_trial
-from conical.runs.identity import data_source, identify
+from conical.runs.dependencies import data_source
+from conical.runs.identity import sweep_path
 from conical.runs.search_space import parameters, starting_point
 from conical.runs.sweep_log import SweepBook
 from conical.store import SweepRecord, Workspace, read_sweep
 from conical.tracking import MlflowTracker
-
-
-def sweep_path(experiment: Experiment, workspace: Workspace) -> Path:
-    """Where the sweep of this experiment is recorded."""
-    identity = identify(experiment, workspace)
-    key = stable_hash({"run": identity.key, "tune": experiment.to_dict()["tune"]})
-    return workspace.experiment(experiment.name) / "sweeps" / key / "sweep.json"
 
 
 def tune(

@@ -10,7 +10,7 @@ from typing import Any
 from conical.config import parse_experiment
 from conical.engine.loop import EpochReport
 from conical.on_ray.epochs import epoch_row, run_epochs
-from conical.runs.identity import data_source
+from conical.runs.dependencies import data_source
 from conical.runs.search_space import to_settings
 from conical.store import Workspace
 

@@ -56,7 +56,7 @@ class RunLog:
                 tags={
                     "conical.key": identity.key,
                     "conical.commit": git_commit(),
-                    **{f"conical.hash.{name}": value for name, value in identity.hashes.items()},
+                    **{f"conical.hash.{name}": value for name, value in identity.depends_on.data.items()},
                     **experiment.tracking.tags,
                     **(tags or {}),
                 },
@@ -69,7 +69,7 @@ class RunLog:
                 seed=experiment.seed,
                 tracking_id=run_id,
                 config=experiment.to_dict(),
-                data_hashes=identity.hashes,
+                data_hashes=dict(identity.depends_on.data),
                 environment=environment(),
             )
         self._curve = self.folder.read_curve() if previous else []

@@ -12,7 +12,7 @@ from conical.core.records import VideoRecord
 from conical.engine.options import EvaluateOptions
 from conical.engine.source import DataSource
 from conical.metrics import EvaluationName
-from conical.runs.identity import data_source
+from conical.runs.dependencies import data_source
 from conical.runs.refusals import leak_free_list
 from conical.store import EvaluationRecord, RunRecord, Workspace
 

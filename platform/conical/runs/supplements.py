@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from conical.captioning import CaptionerCard, CaptionOptions, CaptionRow, caption_rows, describe_captioner
 from conical.config import Experiment
 from conical.core.errors import ConfigError, DataError
+from conical.core.records import VideoRecord
 from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
 from conical.video.recipe import FrameRecipe
 
@@ -52,6 +53,20 @@ def rows_of_clips(
     ]
 
 
+def planned_rows(experiment: Experiment, records: Sequence[VideoRecord], frames: FrameStore) -> list[CaptionRow]:
+    """All rows that captioning writes for the videos that the captioner has frames of.
+
+    Args:
+        experiment: names captioner and prompts.
+        records: the manifest.
+        frames: the captioner's frames.
+    """
+    watched = frames.video_ids()
+    clips = [(record.video_id, record.uri, record.captions) for record in records if record.video_id in watched]
+    card = describe_captioner(experiment.captions)
+    return [row for rows in rows_of_clips(clips, options=experiment.captions, card=card, frames=frames) for row in rows]
+
+
 def supplement_keys(experiment: Experiment, workspace: Workspace, wanted: set[str]) -> frozenset[str]:
     """Keys of all supplements of the wanted prompts, each found in the ledger.
 
@@ -70,11 +85,7 @@ def supplement_keys(experiment: Experiment, workspace: Workspace, wanted: set[st
     path = workspace.frames(folder, captioner_recipe(experiment, card).hash)
     if not (path / "card.json").is_file():
         raise DataError(f"dataset {folder!r} has no supplements in {workspace.root}: run caption first")
-    frames = FrameStore.open(path)
-    watched = frames.video_ids()
-    records = [record for record in read_manifest(workspace.manifest(folder)) if record.video_id in watched]
-    clips = [(record.video_id, record.uri, record.captions) for record in records]
-    rows = [row for rows in rows_of_clips(clips, options=experiment.captions, card=card, frames=frames) for row in rows]
+    rows = planned_rows(experiment, read_manifest(workspace.manifest(folder)), FrameStore.open(path))
     keys = frozenset(row.key for row in rows if row.prompt.id in wanted)
     missing = len(keys - CaptionLedger(workspace.captions(folder)).keys())
     if missing:

@@ -19,7 +19,7 @@ from conical.engine.embedding import embed_texts, embed_videos
 from conical.metrics import EvaluationName, dual_softmax, qb_norm, rank_queries
 from conical.models.dual_encoder import build_dual_encoder
 from conical.on_ray.evaluate import evaluate_run
-from conical.runs.identity import data_source
+from conical.runs.dependencies import data_source
 from conical.runs.log import open_tracker
 from conical.store import (
     DatasetBook,

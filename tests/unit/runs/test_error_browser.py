@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conical.metrics import retrieval_metrics
-from conical.runs.identity import data_source
+from conical.runs.dependencies import data_source
 from conical.runs.report import queries as error_browser
 from conical.runs.report.methods import reported_runs
 from conical.runs.report.queries import build_browser, direction_scores

@@ -8,7 +8,9 @@ import pytest
 
 from conical.config import Experiment, load_experiment
 from conical.core.errors import DataError
-from conical.runs.identity import RunIdentity, data_source
+from conical.runs.dependencies import data_source
+from conical.runs.dependencies import Dependencies
+from conical.runs.identity import RunIdentity
 from conical.runs.log import RunLog
 from conical.store import RunFolder, Workspace
 from conical.tracking import MlflowTracker
@@ -33,7 +35,8 @@ def identity(tmp_path: Path) -> RunIdentity:
     workspace = Workspace(tmp_path)
     source = data_source(Experiment(), workspace, has_supplements=False)
     key = tmp_path.name
-    return RunIdentity(key=key, source=source, hashes={"code": "c"}, folder=RunFolder(tmp_path / "runs" / key))
+    depends_on = Dependencies(settings={}, data={"code": "c"})
+        return RunIdentity(depends_on=depends_on, source=source, folder=RunFolder(tmp_path / "runs" / key))
 
 
 def report(log: RunLog, *epochs: int) -> None:

@@ -12,7 +12,7 @@ from conical.config import Experiment, load_experiment
 from conical.core.errors import ConfigError
 from conical.engine.data import load_evaluation_set, load_training_set
 from conical.engine.embedding import embed_videos
-from conical.runs.identity import data_source
+from conical.runs.dependencies import data_source
 from conical.store import Workspace
 from ingested_stores import write_stores
 

@@ -22,8 +22,8 @@ from conical.reports import (
     published_rows,
 )
 from conical.runs.comparison import compare_methods
+from conical.runs.dependencies import data_source
 from conical.runs.finding import runs_named
-from conical.runs.identity import data_source
 from conical.runs.provenance import git_commit
 from conical.runs.report.methods import Method, MethodPairs, ReportedRun, method_pairs, naming_notes, reported_runs
 from conical.runs.report.parts import curves, hub_samples, rank_samples, sweep_part

@@ -1,0 +1,99 @@
+"""Where supplements, run, sweep and evaluations of an experiment stand, and what a stale one was made from."""
+
+from __future__ import annotations
+
+from conical.captioning import describe_captioner
+from conical.captioning.mix import HUMAN
+from conical.config import Experiment
+from conical.core.errors import UserError
+from conical.core.stage_state import StageState
+from conical.runs.dependencies import DETERMINING_TABLES, Dependencies, determining_settings
+from conical.runs.identity import identify, sweep_path
+from conical.runs.supplements import captioner_recipe, planned_rows
+from conical.store import CaptionLedger, FrameStore, RunRecord, Workspace, list_runs, read_manifest, read_sweep
+
+_MOST_NAMED = 4
+
+
+def wanted_prompts(experiment: Experiment) -> set[str]:
+    """Prompts whose supplements the mix, its search or a protocol may read."""
+    searched = experiment.tune.space.get("mix", {}).get("simplex", ())
+    return ({*experiment.mix.sources(), *searched} - {HUMAN}) | experiment.evaluate.supplement_prompts
+
+
+def supplements_state(experiment: Experiment, workspace: Workspace) -> StageState:
+    """How many of the supplements that the experiment may read are written, by prompt."""
+    wanted = wanted_prompts(experiment)
+    if not wanted:
+        return StageState(stage="supplements", state="fresh", detail="none are read: the mix takes human captions only")
+    folder = experiment.dataset.folder
+    recipe = captioner_recipe(experiment, describe_captioner(experiment.captions))
+    path = workspace.frames(folder, recipe.hash)
+    if not workspace.manifest(folder).is_file() or not (path / "card.json").is_file():
+        missing = "the captioner has no frames: run conical caption"
+        return StageState(stage="supplements", state="missing", detail=missing)
+    rows = planned_rows(experiment, read_manifest(workspace.manifest(folder)), FrameStore.open(path))
+    status = {row.key: row.status for row in CaptionLedger(workspace.captions(folder)).records()}
+    parts, num_missing = [], 0
+    for prompt in sorted(wanted):
+        keys = [row.key for row in rows if row.prompt.id == prompt]
+        written = [status[key] for key in keys if key in status]
+        failed = sum(found != "ok" for found in written)
+        num_missing += len(keys) - len(written) if keys else 1
+        parts.append(f"{prompt} {len(written)} of {len(keys)}" + (f" ({failed} failed)" if failed else ""))
+    state = "fresh" if not num_missing else "partial" if any(status.get(row.key) for row in rows) else "missing"
+    advice = "" if not num_missing else "; run conical caption"
+    captioner = experiment.captions.captioner
+    return StageState(stage="supplements", state=state, detail=f"{captioner}: {', '.join(parts)}{advice}")
+
+
+def run_state(experiment: Experiment, workspace: Workspace) -> StageState:
+    """Whether the run is finished; if not, the latest run of the same method and what has changed since it."""
+    try:
+        identity = identify(experiment, workspace)
+    except UserError as error:
+        return StageState(stage="run", state="missing", detail=str(error))
+    if identity.folder.exists:
+        record = identity.folder.read()
+        done = record.status == "finished"
+        detail = f"{record.key}: {record.label}, {record.status}" + ("" if done else "; run conical train")
+        return StageState(stage="run", state="fresh" if done else "partial", detail=detail)
+    earlier = _latest_alike(experiment, workspace)
+    if earlier is None:
+        return StageState(stage="run", state="missing", detail=f"{identity.key}: not trained yet; run conical train")
+    changes = identity.depends_on.changes_since(dependencies_of(earlier))
+    more = f" and {len(changes) - _MOST_NAMED} more" if len(changes) > _MOST_NAMED else ""
+    detail = f"{earlier.key} was made with another {', '.join(changes[:_MOST_NAMED])}{more}; run conical train"
+    return StageState(stage="run", state="stale", detail=detail)
+
+
+def sweep_state(experiment: Experiment, workspace: Workspace) -> StageState:
+    """Whether the sweep of `[tune]` has ended."""
+    try:
+        sweep = read_sweep(sweep_path(experiment, workspace))
+    except UserError as error:
+        return StageState(stage="sweep", state="missing", detail=str(error))
+    if sweep is None:
+        return StageState(stage="sweep", state="missing", detail="not searched yet; run conical tune")
+    ended = sum(trial.status != "running" for trial in sweep.trials)
+    state = "fresh" if sweep.is_finished else "partial"
+    detail = f"{sweep.key}: {ended} of {experiment.tune.num_trials} trials ended"
+    return StageState(stage="sweep", state=state, detail=detail + ("" if sweep.is_finished else "; run conical tune"))
+
+
+def dependencies_of(record: RunRecord) -> Dependencies:
+    """What a stored run depended on."""
+    return Dependencies(settings=determining_settings(record.config), data=record.data_hashes)
+
+
+def _latest_alike(experiment: Experiment, workspace: Workspace) -> RunRecord | None:
+    """The newest finished run of the same label and seed, else of the same determining settings, that is no trial."""
+    runs = [run for run in list_runs(workspace.experiment(experiment.name)) if run.is_finished]
+    runs.sort(key=lambda run: (run.path / "config.toml").stat().st_mtime, reverse=True)
+    records = [run.read() for run in runs]
+    config = experiment.to_dict()
+    for record in records:
+        if (record.label, record.seed) == (experiment.title, experiment.seed):
+            return record
+    alike = [record for record in records if all(record.config[name] == config[name] for name in DETERMINING_TABLES)]
+    return alike[0] if alike else None
