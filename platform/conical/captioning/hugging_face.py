@@ -152,7 +152,7 @@ def generate_texts(
     eos = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
     eos_ids = [eos] if isinstance(eos, int) else list(eos or ())
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (eos_ids or [0])[0]
-    config = GenerationConfig(  # type: ignore[no-untyped-call]
+    config = GenerationConfig(
         max_new_tokens=generation.max_new_tokens,
         do_sample=False,
         num_beams=1,

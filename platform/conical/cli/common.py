@@ -18,6 +18,7 @@ console = Console(soft_wrap=True)
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; without it the offline demo's settings.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example loss.tau_tv=40; may be repeated.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is fresh, stale or missing, and do nothing.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something is wrong.")]
 
 

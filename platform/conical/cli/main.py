@@ -9,18 +9,16 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from conical.cli.common import Config, Debug, Set, console, open_experiment
+from conical.cli.common import Config, Debug, DryRun, Set, console, open_experiment
 from conical.cli.data_commands import data_app
 from conical.cli.score_commands import compare, evaluate
+from conical.cli.status_command import print_status, status
 from conical.core.errors import ConicalError, UserError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Ray-distributed experiments on video-text retrieval. Every command defaults to the offline demo.",
@@ -69,10 +67,14 @@ def ingest(
     ] = False,
     config: Config = None,
     set_: Set = None,
+    dry_run: DryRun = False,
     debug: Debug = False,
 ) -> None:
     """Decode exact frames of every video into the frame store."""
     experiment, workspace = open_experiment(config, set_)
+    if dry_run:
+        print_status(experiment, workspace)
+        return
     from conical.cli.progress_line import ProgressLine
     from conical.cli.show_ingest import print_ingest
     from conical.on_ray.ingest import ingest as run
@@ -84,9 +86,12 @@ def ingest(
 
 
 @app.command()
-def caption(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+def caption(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug: Debug = False) -> None:
     """Let the captioner watch every video and write the supplements of each prompt into the ledger."""
     experiment, workspace = open_experiment(config, set_)
+    if dry_run:
+        print_status(experiment, workspace)
+        return
     from conical.cli.progress_line import ProgressLine
     from conical.on_ray.caption import caption as run
 
@@ -101,9 +106,12 @@ def caption(config: Config = None, set_: Set = None, debug: Debug = False) -> No
 
 
 @app.command()
-def train(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+def train(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug: Debug = False) -> None:
     """Fine-tune the dual encoder; frames and supplements must be there."""
     experiment, workspace = open_experiment(config, set_)
+    if dry_run:
+        print_status(experiment, workspace)
+        return
     from conical.cli.progress_line import ProgressLine
     from conical.on_ray.train import train as fit
     from conical.runs.log import open_tracker
@@ -118,9 +126,12 @@ def train(config: Config = None, set_: Set = None, debug: Debug = False) -> None
 
 
 @app.command()
-def tune(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+def tune(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug: Debug = False) -> None:
     """Search temperatures and the prompt mix on val, then score the winner once on test."""
     experiment, workspace = open_experiment(config, set_)
+    if dry_run:
+        print_status(experiment, workspace)
+        return
     from conical.cli.progress_line import ProgressLine
     from conical.cli.show import print_evaluations, print_sweep
     from conical.on_ray.evaluate import evaluate_run
@@ -141,6 +152,7 @@ def tune(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
 
 app.command()(evaluate)
 app.command()(compare)
+app.command()(status)
 
 
 @app.command()
@@ -166,9 +178,12 @@ def report(
 
 
 @app.command()
-def demo(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+def demo(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug: Debug = False) -> None:
     """The whole chain on generated videos: ingest, caption, train four methods, search, score, report."""
     experiment, workspace = open_experiment(config, set_)
+    if dry_run:
+        print_status(experiment, workspace)
+        return
     from conical.cli.progress_line import ProgressLine
     from conical.cli.show import print_report
     from conical.on_ray.demo import run_demo

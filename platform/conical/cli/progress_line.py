@@ -6,7 +6,15 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from conical.core.progress import Progress as Step
 
@@ -34,7 +42,7 @@ class ProgressLine:
             console=console,
         )
         self._stage = ""
-        self._task = None
+        self._task: TaskID | None = None
         self._first = 0.0
         self._last: Step | None = None
         self._started = self._printed = self._told = 0.0

@@ -115,7 +115,9 @@ def _score(
     hash_of = functools.cache(functools.partial(split_hash, source))  # reading a large manifest takes a second
     if experiment.ray.use_gpu:
         connect(workspace.logs)
-    about = {"subset": {"rules": leak_free.rules, "of_test_videos": leak_free.num_test}} if leak_free else {}
+    about: dict[str, object] = {}
+    if leak_free:
+        about["subset"] = {"rules": leak_free.rules, "of_test_videos": leak_free.num_test}
     for scored in score_on_ray(task, num_gpus=1) if experiment.ray.use_gpu else score_each(task):
         described = _described(scored, experiment, counts=counts, about=about if scored.subset else {})
         yield dataclasses.replace(described, inputs=inputs_of(scored.name, options, hash_of))

@@ -68,10 +68,9 @@ class IngestWorker(UnitWorker):
         return {"ok": len(clips) - len(failures), "failed": len(failures)}
 
     def _decode(self, clip: Clip, fingerprint: str) -> FrameRow:
-        window = {"start_seconds": clip.start_seconds, "end_seconds": clip.end_seconds}
         try:
             with local_media(confined_path(self._root, clip.uri)) as path:
-                sampled = self._process.sample(path, **window)
+                sampled = self._process.sample(path, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds)
         except OSError as error:
             # the decoder names what is wrong with a file; this is a full disk, or a tar file on one that went away
             raise StoreError(

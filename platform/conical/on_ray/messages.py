@@ -10,7 +10,6 @@ from typing import Any
 import ray
 
 
-@ray.remote(num_cpus=0, max_concurrency=4)
 class Mailbox:
     """Keeps messages in order until they are taken."""
 
@@ -25,3 +24,8 @@ class Mailbox:
         """All messages since the last call."""
         taken, self._messages = self._messages, []
         return taken
+
+
+def open_mailbox() -> Any:
+    """A handle of a new mailbox, which lives until it is killed. Ray must be running."""
+    return ray.remote(num_cpus=0, max_concurrency=4)(Mailbox).remote()  # type: ignore[call-overload]

@@ -7,6 +7,7 @@ import os
 import socket
 import warnings
 from pathlib import Path
+from typing import Any
 
 from conical.core.errors import ClusterError
 from conical.on_ray.runtime_env import build_runtime_env
@@ -39,7 +40,7 @@ def connect(logs: Path) -> None:
             f"Ray at {asked} (RAY_ADDRESS) does not answer: start it with 'ray start --head', mend the address, or "
             "unset RAY_ADDRESS to run on this machine alone"
         )
-    common = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     environment = build_runtime_env(is_cluster=is_cluster)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Ray announces changes of accelerator variables at each start

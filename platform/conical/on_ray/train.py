@@ -103,9 +103,9 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from conical.on_ray.messages import Mailbox
+    from conical.on_ray.messages import open_mailbox
 
-    mailbox = Mailbox.remote()
+    mailbox = open_mailbox()
     trainer = TorchTrainer(
         run_rank,
         train_loop_config={

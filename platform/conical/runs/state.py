@@ -11,6 +11,7 @@ from conical.runs.dependencies import DETERMINING_TABLES, Dependencies, determin
 from conical.runs.identity import identify, sweep_path
 from conical.runs.supplements import captioner_recipe, planned_rows
 from conical.store import CaptionLedger, FrameStore, RunRecord, Workspace, list_runs, read_manifest, read_sweep
+from conical.video.recipe import FrameRecipe
 
 _MOST_NAMED = 4
 
@@ -97,3 +98,10 @@ def _latest_alike(experiment: Experiment, workspace: Workspace) -> RunRecord | N
             return record
     alike = [record for record in records if all(record.config[name] == config[name] for name in DETERMINING_TABLES)]
     return alike[0] if alike else None
+
+
+def captioner_frames_recipe(experiment: Experiment) -> FrameRecipe | None:
+    """Recipe of the frames that the captioner watches; None where no supplement is read."""
+    if not wanted_prompts(experiment):
+        return None
+    return captioner_recipe(experiment, describe_captioner(experiment.captions))

@@ -10,6 +10,7 @@ import math
 import os
 import signal
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +41,14 @@ def serve(handle: int) -> None:
             signal.alarm(0)
 
 
-def _answer(connection: Connection, request: dict[str, object]) -> None:
-    window = {"start_seconds": request["start_seconds"], "end_seconds": request["end_seconds"]}
+def _answer(connection: Connection, request: dict[str, Any]) -> None:
     try:
-        sampled = sample_frames(str(request["path"]), FrameRecipe(**request["recipe"]), **window)
+        sampled = sample_frames(
+            str(request["path"]),
+            FrameRecipe(**request["recipe"]),
+            start_seconds=request["start_seconds"],
+            end_seconds=request["end_seconds"],
+        )
     except DecodeError as error:
         _send(connection, {"status": error.kind, "message": str(error)})
     except MemoryError as error:
@@ -60,7 +65,7 @@ def _answer(connection: Connection, request: dict[str, object]) -> None:
                 "is_padded": sampled.is_padded,
             },
         )
-        pixels = memoryview(np.ascontiguousarray(sampled.frames)).cast("B")
+        pixels = np.ascontiguousarray(sampled.frames).data.cast("B")
         while pixels:
             pixels = pixels[os.write(connection.fileno(), pixels) :]
 

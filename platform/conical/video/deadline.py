@@ -126,7 +126,7 @@ class DecodeProcess:
         if answer["status"] != "ok":
             raise DecodeError(answer["status"], answer["message"])
         frames = np.empty(answer["shape"], dtype=np.uint8)
-        _receive_into(connection.fileno(), memoryview(frames).cast("B"))
+        _receive_into(connection.fileno(), frames.data.cast("B"))
         return SampledFrames(
             frames=frames,
             frame_indices=tuple(answer["frame_indices"]),

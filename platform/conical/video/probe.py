@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conical.core.errors import DecodeError
 from conical.video.backends.image_order import IMAGES_FPS, ordered_images
@@ -162,12 +162,12 @@ class _Packet:
     is_corrupt: bool
 
     @classmethod
-    def of(cls, packet: Packet) -> _Packet:
+    def of(cls, packet: Packet[Any]) -> _Packet:
         is_shown = packet.size > 0 and not packet.is_discard
         return cls(packet.pts, packet.dts, is_shown, packet.is_corrupt)
 
 
-def _is_flush(packet: Packet) -> bool:
+def _is_flush(packet: Packet[Any]) -> bool:
     """PyAV ends a stream with an empty packet of no time."""
     return packet.size == 0 and packet.dts is None and packet.pts is None
 

@@ -8,8 +8,7 @@ import pytest
 
 from conical.config import Experiment, load_experiment
 from conical.core.errors import DataError
-from conical.runs.dependencies import data_source
-from conical.runs.dependencies import Dependencies
+from conical.runs.dependencies import Dependencies, data_source
 from conical.runs.identity import RunIdentity
 from conical.runs.log import RunLog
 from conical.store import RunFolder, Workspace
@@ -36,7 +35,7 @@ def identity(tmp_path: Path) -> RunIdentity:
     source = data_source(Experiment(), workspace, has_supplements=False)
     key = tmp_path.name
     depends_on = Dependencies(settings={}, data={"code": "c"})
-        return RunIdentity(depends_on=depends_on, source=source, folder=RunFolder(tmp_path / "runs" / key))
+    return RunIdentity(depends_on=depends_on, source=source, folder=RunFolder(tmp_path / "runs" / key))
 
 
 def report(log: RunLog, *epochs: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,4 +30,4 @@ class DecodedFrame:
 
 
 # Yields every frame of the first video stream from the start, never seeks, and closes the file when closed itself.
-Backend = Callable[[VideoInfo], Iterator[DecodedFrame]]
+Backend = Callable[[VideoInfo], Generator[DecodedFrame, None, None]]

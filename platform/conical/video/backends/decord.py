@@ -7,8 +7,12 @@ other. Its time stamps are wrong where packets have none of their own, so they c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
+from functools import partial
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from conical.core.errors import DecodeError
 from conical.video.backends.backend import DecodedFrame
@@ -17,7 +21,7 @@ from conical.video.geometry import Orientation
 from conical.video.probe import VideoInfo
 
 
-def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
+def decord_frames(info: VideoInfo) -> Generator[DecodedFrame, None, None]:
     """Every frame of the first video stream.
 
     Raises:
@@ -36,7 +40,7 @@ def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
                 )
             yield DecodedFrame(
                 seconds=info.frame_seconds[min(index, info.num_frames - 1)],
-                to_rgb=lambda picture=picture: picture,
+                to_rgb=partial(_same, picture),
                 orientation=Orientation(sample_aspect=info.sample_aspect),
             )
     except StopIteration:
@@ -46,6 +50,10 @@ def decord_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
     finally:
         # it decodes ahead without bound for as long as it lives
         del reader
+
+
+def _same(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return picture
 
 
 def _open(info: VideoInfo) -> tuple[Any, tuple[type[Exception], ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 IMAGES_DECODER = "images"
 
 
-def image_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
+def image_frames(info: VideoInfo) -> Generator[DecodedFrame, None, None]:
     """Every image of a folder; a file is opened only when its frame is converted.
 
     Raises:

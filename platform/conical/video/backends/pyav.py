@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def _seconds(frame: VideoFrame, index: int, info: VideoInfo, *, origin: float | 
 
 
 def _orientation(frame: VideoFrame, info: VideoInfo) -> Orientation:
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return Orientation(sample_aspect=info.sample_aspect)
     return orientation_of_matrix(np.frombuffer(matrix, np.int32).tolist(), sample_aspect=info.sample_aspect)
@@ -111,4 +111,5 @@ def _orientation(frame: VideoFrame, info: VideoInfo) -> Orientation:
 
 def _to_rgb(reformatter: VideoReformatter, frame: VideoFrame) -> NDArray[np.uint8]:
     # one converter a file: a new one for each frame costs more than a small picture, so do its own threads
-    return reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+    pixels = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+    return cast("NDArray[np.uint8]", pixels)

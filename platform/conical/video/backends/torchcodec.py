@@ -7,7 +7,7 @@ other all the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from conical.core.errors import DecodeError
@@ -17,7 +17,7 @@ from conical.video.geometry import Orientation
 from conical.video.probe import VideoInfo
 
 
-def torchcodec_frames(info: VideoInfo) -> Iterator[DecodedFrame]:
+def torchcodec_frames(info: VideoInfo) -> Generator[DecodedFrame, None, None]:
     """Every frame of the first video stream.
 
     Raises:

@@ -103,8 +103,13 @@ def _copies(path: Path, batch_size: int) -> dict[str, float]:
     frames = np.load(path)
     target = np.zeros((batch_size, *frames.shape[1:]), np.uint8)
     starts = range(0, len(frames) - batch_size + 1, batch_size)
+
+    def copy_into_target() -> None:
+        for start in starts:
+            np.copyto(target, frames[start : start + batch_size])
+
     return {
-        _LIMIT: _best(lambda: [np.copyto(target, frames[start : start + batch_size]) for start in starts], len(starts)),
+        _LIMIT: _best(copy_into_target, len(starts)),
         _NEW: _best(lambda: [frames[start : start + batch_size].copy() for start in starts], len(starts)),
     }
 

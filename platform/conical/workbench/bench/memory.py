@@ -58,6 +58,6 @@ def _resident_mb(process: psutil.Process) -> float:
     import psutil
 
     try:
-        return process.memory_info().rss / 1e6
+        return float(process.memory_info().rss) / 1e6
     except psutil.NoSuchProcess:
         return 0.0

@@ -43,7 +43,7 @@ def write_settings_page(path: Path) -> None:
 
 def _tables(owner: type, default: object, prefix: str) -> Iterator[tuple[str, type, object]]:
     yield prefix, owner, default
-    for item in dataclasses.fields(owner):  # type: ignore[arg-type]
+    for item in dataclasses.fields(owner):
         hint = typing.get_type_hints(owner)[item.name]
         if dataclasses.is_dataclass(hint):
             path = f"{prefix}.{item.name}" if prefix else item.name

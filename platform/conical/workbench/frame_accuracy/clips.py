@@ -1,7 +1,7 @@
 """Clips of the kinds on which decoders go wrong, written so that each shown frame is known.
 
 The truth is what was encoded, never what another decoder reads: each picture says which one it is
-(`accuracy_marks`), and a kind says which pictures its file shows, and when.
+(`marks`), and a kind says which pictures its file shows, and when.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -113,7 +113,7 @@ def _write(kind: ClipKind, path: Path) -> Path:
 
 
 def _add_stream(kind: ClipKind, container: OutputContainer) -> VideoStream:
-    stream: VideoStream = container.add_stream(kind.codec, rate=FRAMES_PER_SECOND, options=kind.options)
+    stream = cast("VideoStream", container.add_stream(kind.codec, rate=FRAMES_PER_SECOND, options=kind.options))
     stream.width, stream.height, stream.pix_fmt = kind.width, kind.height, kind.pixel_format
     context: Any = stream.codec_context
     context.thread_count = 1  # more threads give other bytes
@@ -176,7 +176,7 @@ def _write_two_sizes(kind: ClipKind, path: Path) -> Path:
     half = kind.num_frames // 2
     with av.open(path, "w", options=kind.muxer_options) as container:
         stream = _add_stream(kind, container)
-        container.mux(packet for frame in _pictures(kind, range(half)) for packet in stream.encode(frame))
+        container.mux([packet for frame in _pictures(kind, range(half)) for packet in stream.encode(frame)])
         container.mux(stream.encode())
         other = replace(kind, width=kind.height, height=kind.width)
         context: Any = av.CodecContext.create(kind.codec, "w")

@@ -45,7 +45,8 @@ def draw_name(index: int, *, width: int, height: int, orientation: Orientation) 
     picture = stored[row.clip(0, _NUM_CELLS - 1)[:, None], column.clip(0, _NUM_CELLS - 1)[None, :]]
     # grain of mean zero: on flat cells all roundings of colour would agree
     grain = np.random.default_rng(index).integers(-_GRAIN, _GRAIN + 1, picture.shape)
-    return (np.where(is_inside[..., None], picture, _GREY) + grain).clip(0, 255).astype(np.uint8)
+    drawn: NDArray[np.uint8] = (np.where(is_inside[..., None], picture, _GREY) + grain).clip(0, 255).astype(np.uint8)
+    return drawn
 
 
 def read_name(square: NDArray[np.uint8]) -> int | None:

@@ -150,7 +150,7 @@ def _caption_of_frame(scenes: RenderedScenes, row: int, column: int, rng: np.ran
 
 def _pooled_frames(encoder: DualEncoder, scenes: RenderedScenes) -> Tensor:
     """(scenes, frames, width): the class token before its last norm; the frozen part, computed once."""
-    visual = encoder.clip.visual
+    visual: Any = encoder.clip.visual
     caught: list[Tensor] = []
     hook = visual.ln_post.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0][:, 0].half()))
     with torch.inference_mode():

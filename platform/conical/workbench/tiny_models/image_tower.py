@@ -207,7 +207,8 @@ def warm_cosine(step: int, *, steps: int) -> float:
 
 def _tokens(tower: nn.Module, pixels: Tensor) -> Tensor:
     """The layer that Video-LLaVA reads with `vision_feature_layer=-1`."""
-    return tower(pixel_values=pixels, output_hidden_states=True).hidden_states[-1]
+    tokens: Tensor = tower(pixel_values=pixels, output_hidden_states=True).hidden_states[-1]
+    return tokens
 
 
 def _shift(frames: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -219,7 +219,8 @@ def lesson_loss(
         return loss
     tokens_a_frame = video.shape[1] // truth_ways[0].shape[1]
     class_tokens = out.hidden_states[hint.layer][:, head.shape[1] : num_video : tokens_a_frame]
-    return loss + _HINT_WEIGHT * hint(class_tokens, *truth_ways)
+    hinted: Tensor = loss + _HINT_WEIGHT * hint(class_tokens, *truth_ways)
+    return hinted
 
 
 def _segment_mask(segment: Tensor, num_video: int) -> Tensor:

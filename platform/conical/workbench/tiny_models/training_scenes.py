@@ -91,7 +91,7 @@ def _shrink(frame: NDArray[np.uint8], *, quality: int, filter_number: int) -> ND
     # JPEG halves the chroma and quantises blocks, as H.264 does; the filter differs between resizers
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, format="JPEG", quality=quality)
-    image = Image.open(buffer)
+    image: Image.Image = Image.open(buffer)
     scale = IMAGE_PX / min(image.size)
     size = (max(IMAGE_PX, round(image.width * scale)), max(IMAGE_PX, round(image.height * scale)))
     filters = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX)
