@@ -14,7 +14,7 @@ from pathlib import Path
 
 import conical.cli.show
 import conical.on_ray.tune
-import conical.runs.report.gather
+import conical.runs.report.builder
 import conical.tracking  # noqa: F401  loaded once, for every command
 from conical.cli.main import run
 

@@ -23,7 +23,7 @@ from conical.on_ray.train import train
 from conical.reports import write_report
 from conical.runs.dependencies import data_source
 from conical.runs.log import open_tracker
-from conical.runs.report.gather import build_report
+from conical.runs.report.builder import build_report
 from conical.store import CaptionLedger, FrameStore, Workspace
 
 pytestmark = [pytest.mark.ray, pytest.mark.end_to_end, pytest.mark.timeout(600)]

@@ -20,7 +20,7 @@ from conical.core.errors import ConfigError
 from conical.on_ray.tune import tune
 from conical.runs.identity import sweep_path
 from conical.runs.log import open_tracker
-from conical.store import RunFolder, SweepRecord, Workspace, read_sweep
+from conical.store import RunFolder, Sweep, Workspace, read_sweep
 from ingested_stores import write_stores
 
 pytestmark = [pytest.mark.ray]
@@ -75,19 +75,17 @@ def prepared(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -
     del os.environ["RAY_ADDRESS"]
 
 
-def sweep_in(root: Path, experiment: Experiment) -> SweepRecord:
+def sweep_in(root: Path, experiment: Experiment) -> Sweep:
     workspace = Workspace.open(root)
     return tune(experiment, workspace, open_tracker(experiment, workspace))
 
 
 @pytest.fixture(scope="module")
-def undisturbed(experiment: Experiment, prepared: Path) -> SweepRecord:
+def undisturbed(experiment: Experiment, prepared: Path) -> Sweep:
     return sweep_in(prepared, experiment)
 
 
-def test_the_trial_with_the_highest_val_value_wins(
-    experiment: Experiment, prepared: Path, undisturbed: SweepRecord
-) -> None:
+def test_the_trial_with_the_highest_val_value_wins(experiment: Experiment, prepared: Path, undisturbed: Sweep) -> None:
     assert undisturbed.is_finished
     assert [trial.number for trial in undisturbed.trials] == list(range(NUM_TRIALS))
     assert {(trial.status, trial.epochs) for trial in undisturbed.trials} == {("finished", EPOCHS)}
@@ -106,7 +104,7 @@ def test_the_trial_with_the_highest_val_value_wins(
 
 
 def test_the_ranks_behind_each_value_are_kept_and_trials_are_tested_against_the_best(
-    experiment: Experiment, prepared: Path, undisturbed: SweepRecord
+    experiment: Experiment, prepared: Path, undisturbed: Sweep
 ) -> None:
     runs = Workspace(prepared).experiment(experiment.name) / "runs"
     for trial in undisturbed.trials:
@@ -119,7 +117,7 @@ def test_the_ranks_behind_each_value_are_kept_and_trials_are_tested_against_the_
 
 
 def test_trials_are_children_of_the_sweep_and_none_is_left_running(
-    experiment: Experiment, prepared: Path, undisturbed: SweepRecord
+    experiment: Experiment, prepared: Path, undisturbed: Sweep
 ) -> None:
     tracker = open_tracker(experiment, Workspace(prepared))
     client = tracker.client
@@ -139,12 +137,12 @@ def test_trials_are_children_of_the_sweep_and_none_is_left_running(
     assert tracker.running() == []
 
 
-def child_runs(tracker, sweep: SweepRecord) -> list:
+def child_runs(tracker, sweep: Sweep) -> list:
     filter_string = f"tags.`mlflow.parentRunId` = '{sweep.tracking_id}'"
     return tracker.client.search_runs([tracker.experiment_id], filter_string=filter_string)
 
 
-def test_a_finished_sweep_is_not_done_again(experiment: Experiment, prepared: Path, undisturbed: SweepRecord) -> None:
+def test_a_finished_sweep_is_not_done_again(experiment: Experiment, prepared: Path, undisturbed: Sweep) -> None:
     path = sweep_path(experiment, Workspace(prepared))
     assert not (path.parent / "ray").exists(), "Tune's state of a finished sweep serves nothing"
     before = path.stat().st_mtime_ns
@@ -153,7 +151,7 @@ def test_a_finished_sweep_is_not_done_again(experiment: Experiment, prepared: Pa
 
 
 def test_a_batch_larger_than_the_split_is_refused_before_a_trial(
-    experiment: Experiment, prepared: Path, undisturbed: SweepRecord
+    experiment: Experiment, prepared: Path, undisturbed: Sweep
 ) -> None:
     wrong = experiment.replace({"optim.batch_size": 64})
     with pytest.raises(ConfigError, match=r"optim.batch_size must be at most the 12 rows of an epoch"):
@@ -185,7 +183,7 @@ def wait_for_second_trial(path: Path, driver: subprocess.Popen) -> list[dict]:
 
 
 def test_a_killed_sweep_ends_as_an_undisturbed_one(
-    experiment: Experiment, prepared: Path, undisturbed: SweepRecord, tmp_path: Path
+    experiment: Experiment, prepared: Path, undisturbed: Sweep, tmp_path: Path
 ) -> None:
     root = tmp_path / "workspace"
     for folder in ("datasets", "cache"):

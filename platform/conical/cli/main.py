@@ -169,7 +169,7 @@ def report(
     experiment, workspace = open_experiment(config, set_)
     from conical.cli.show import print_report
     from conical.reports import write_report
-    from conical.runs.report.gather import report_on
+    from conical.runs.report.builder import report_on
 
     data, folder = report_on(
         workspace, name or experiment.name, experiment.name, protocol=experiment.evaluate.protocols[0]
@@ -188,7 +188,7 @@ def demo(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug
     from conical.cli.show import print_report
     from conical.on_ray.demo import run_demo
     from conical.reports import write_report
-    from conical.runs.report.gather import build_report
+    from conical.runs.report.builder import build_report
 
     with ProgressLine(console) as line:
         run_demo(experiment, workspace, line)

@@ -16,9 +16,8 @@ from conical.reports import (
     summary_sentences,
     sweep_sentences,
 )
-from conical.runs.report.gather import result_row
-from conical.runs.report.parts import sweep_part
-from conical.store import EvaluationRecord, RunRecord, SweepRecord
+from conical.runs.report.builder import result_row
+from conical.store import EvaluationRecord, RunRecord, Sweep
 
 if TYPE_CHECKING:
     from conical.workbench.doctor.checks import Check
@@ -33,14 +32,14 @@ def print_evaluations(console: Console, record: RunRecord, evaluations: Sequence
         console.print(rich_table(results_grid(group)))
 
 
-def print_sweep(console: Console, sweep: SweepRecord) -> None:
+def print_sweep(console: Console, sweep: Sweep) -> None:
     """Which trial won, and how many might as well have."""
     best = sweep.best
     settings = ", ".join(f"{name} {value:.3g}" for name, value in best.settings.items())
     console.print(
         f"best of {len(sweep.trials)} trials by {sweep.metric}: trial {best.number} ({settings})", highlight=False
     )
-    for sentence in sweep_sentences(sweep_part(sweep)):
+    for sentence in sweep_sentences(sweep):
         console.print(sentence, highlight=False, markup=False)
 
 

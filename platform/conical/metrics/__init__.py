@@ -11,9 +11,11 @@ from conical.metrics.names import (
     SUBSETS,
     EvaluationName,
     MetricName,
+    higher_is_better,
     metric_name,
     parse_metric_name,
 )
+from conical.metrics.paired import NO_DIFFERENCE, VERDICTS, Comparison
 from conical.metrics.ranks import TIES, Ranking, rank_queries, ranks
 from conical.metrics.recall import (
     DirectionMetrics,
@@ -23,22 +25,24 @@ from conical.metrics.recall import (
     retrieval_metrics,
 )
 from conical.metrics.rescoring import dual_softmax, qb_norm
-from conical.metrics.significance import Interval, PairedComparison, bootstrap_intervals, compare
+from conical.metrics.significance import Interval, bootstrap_intervals, compare
 from conical.metrics.subset import restrict_queries
 
 __all__ = [
     "DIRECTIONS",
     "FAMILIES",
     "METRICS",
+    "NO_DIFFERENCE",
     "PROTOCOLS",
     "SUBSETS",
     "TIES",
+    "VERDICTS",
+    "Comparison",
     "DirectionMetrics",
     "EmbeddingRankings",
     "EvaluationName",
     "Interval",
     "MetricName",
-    "PairedComparison",
     "Ranking",
     "RetrievalMetrics",
     "bootstrap_intervals",
@@ -46,6 +50,7 @@ __all__ = [
     "direction_metrics",
     "dual_softmax",
     "embedding_metrics",
+    "higher_is_better",
     "k_occurrence",
     "metric_name",
     "parse_metric_name",

@@ -20,6 +20,17 @@ PROTOCOLS = ("raw", "captioned-gallery", "paired-supplement")
 # v2t ranks the caption groups by their best caption; v2t_any ranks single captions and takes the best of the own ones
 DIRECTIONS = ("t2v", "v2t", "v2t_any")
 METRICS = ("R1", "R5", "R10", "MedR", "MeanR")
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether larger values of a metric are better: recalls yes, ranks (MedR, MeanR) no; takes short and full names.
+
+    >>> higher_is_better("R1"), higher_is_better("val/raw/t2v/MeanR")
+    (True, False)
+    """
+    return metric.rpartition("/")[2] in ("R1", "R5", "R10")
+
+
 # changes of the scores at test time, each a family of numbers of its own: dual softmax, querybank normalisation
 FAMILIES = ("dsl", "qbnorm")
 # parts of a split whose queries are scored by themselves: leak-free holds no video that an audit found in train too

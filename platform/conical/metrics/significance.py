@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from conical.core.options import require, require_choice
 from conical.core.seeds import generator
-from conical.metrics.names import METRICS
+from conical.metrics.names import METRICS, higher_is_better
+from conical.metrics.paired import NO_DIFFERENCE, Comparison
 from conical.metrics.ranks import Ranking
 
-NO_DIFFERENCE = "no significant difference"
 # weights of this many (resample, query) pairs are held at once: 32 MB
 _BLOCK_CELLS = 4_000_000
 
@@ -43,33 +43,6 @@ class Interval:
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairedComparison:
-    """System a against system b on the same queries.
-
-    Args:
-        metric: one of `METRICS`.
-        difference: metric of a minus metric of b; recalls in percent points, the others in ranks.
-        low: lower end of its interval.
-        high: upper end.
-        verdict: `"a is better"`, `"b is better"` or `"no significant difference"` (the interval holds zero).
-        wins: queries on which a is better; for several seeds, by the mean over them.
-        losses: queries on which b is better.
-        draws: queries on which they are equal.
-        seed_differences: the difference of each seed.
-    """
-
-    metric: str
-    difference: float
-    low: float
-    high: float
-    verdict: str
-    wins: int
-    losses: int
-    draws: int
-    seed_differences: tuple[float, ...]
 
 
 def bootstrap_intervals(
@@ -125,7 +98,7 @@ def compare(
     num_resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
-) -> PairedComparison:
+) -> Comparison:
     """Paired bootstrap of the difference between two systems on the same queries.
 
     Each resample takes the same queries from both. With several seeds a system's metric is the mean over its seeds; by
@@ -218,10 +191,9 @@ def _by_seed(table: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
     return cast(NDArray[np.float64], np.median(table, axis=1) if metric == "MedR" else table.mean(axis=1))
 
 
-def _judge(a: NDArray[np.float64], b: NDArray[np.float64], *, metric: str, interval: Interval) -> PairedComparison:
+def _judge(a: NDArray[np.float64], b: NDArray[np.float64], *, metric: str, interval: Interval) -> Comparison:
     by_seed = _by_seed(a, metric) - _by_seed(b, metric)
-    # recalls are better when higher, ranks when lower
-    sign = 1.0 if metric.startswith("R") else -1.0
+    sign = 1.0 if higher_is_better(metric) else -1.0
     advantage = sign * (a.mean(axis=0) - b.mean(axis=0))
     if 0.0 in interval:
         verdict = NO_DIFFERENCE
@@ -229,7 +201,7 @@ def _judge(a: NDArray[np.float64], b: NDArray[np.float64], *, metric: str, inter
         verdict = "a is better"
     else:
         verdict = "b is better"
-    return PairedComparison(
+    return Comparison(
         metric=metric,
         difference=float(by_seed.mean()),
         low=interval.low,

@@ -22,13 +22,11 @@ from conical.runs.dependencies import data_source
 from conical.runs.identity import sweep_path
 from conical.runs.search_space import parameters, starting_point
 from conical.runs.sweep_log import SweepBook
-from conical.store import SweepRecord, Workspace, read_sweep
+from conical.store import Sweep, Workspace, read_sweep
 from conical.tracking import MlflowTracker
 
 
-def tune(
-    experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, report: Report = no_report
-) -> SweepRecord:
+def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, report: Report = no_report) -> Sweep:
     """Search, or go on searching, or find it done.
 
     Args:

@@ -1,4 +1,4 @@
-"""Tables, figures and one HTML page from plain result records; knows no model, store, cluster or tracking server.
+"""Tables, figures and one HTML page from plain results and stored records; knows no model, cluster or tracking server.
 
 report = ReportData(title=..., rows=..., provenance=...)
 for rows in group_rows(report.rows):
@@ -29,14 +29,7 @@ from conical.reports.grids import (
 )
 from conical.reports.groups import group_rows
 from conical.reports.published import PublishedRow, published_rows
-from conical.reports.records import (
-    Comparison,
-    Curve,
-    MetricValue,
-    RunRow,
-    Sweep,
-    Trial,
-)
+from conical.reports.rows import Curve, MetricValue, RunRow
 from conical.reports.samples import DIRECTIONS, HubSample, RankSample
 from conical.reports.summary import comparison_sentence, summary_sentences, sweep_sentences
 from conical.reports.tables import csv_table, latex_table, markdown_table, results_csv, rich_table
@@ -49,7 +42,6 @@ __all__ = [
     "AblationLine",
     "BrowserView",
     "Clip",
-    "Comparison",
     "Curve",
     "ErrorBrowser",
     "Grid",
@@ -64,8 +56,6 @@ __all__ = [
     "ReportData",
     "ReportPaths",
     "RunRow",
-    "Sweep",
-    "Trial",
     "ablation_grid",
     "across_ranks",
     "comparison_sentence",

@@ -1,12 +1,12 @@
-"""What a report is made of: plain results, no model, store or tracking client.
+"""What a report is made of: plain results and stored records, no model or tracking client.
 
 ReportData
 ├── rows         RunRow: one method on one split under one protocol, its metrics as MetricValue
-├── sweep        Sweep of Trial: what was searched and what each point scored
+├── sweep        store's Sweep of Trial: what was searched and what each point scored
 ├── curves       Curve: one metric over the steps of one run
 ├── ranks        RankSample: the rank of every query of one run
 ├── hubs         HubSample: how often each gallery item of one run is retrieved
-├── comparisons  Comparison: two runs on the same queries
+├── comparisons  metrics' Comparison: two runs on the same queries
 ├── ablations    Ablation of AblationLine: runs that differ in prompts and captioner alone
 ├── browser      ErrorBrowser: single queries of two runs, with the clips they retrieved
 ├── published    PublishedRow: other people's figures, kept in a table of their own
@@ -18,11 +18,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from conical.metrics import Comparison
 from conical.reports.ablations import Ablation
 from conical.reports.browser import ErrorBrowser
 from conical.reports.published import PublishedRow
-from conical.reports.records import Comparison, Curve, RunRow, Sweep
+from conical.reports.rows import Curve, RunRow
 from conical.reports.samples import HubSample, RankSample
+from conical.store import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from conical.metrics import DIRECTIONS as RANKED_DIRECTIONS
-from conical.metrics import METRICS
+from conical.metrics import METRICS, Comparison, higher_is_better
 from conical.reports.groups import refuse_mixture, set_mark
 from conical.reports.published import PublishedRow
-from conical.reports.records import Comparison, MetricValue, RunRow, Sweep, Trial
+from conical.reports.rows import MetricValue, RunRow
 from conical.reports.samples import DIRECTIONS, HubSample
+from conical.store import Sweep, Trial
 
 # others report no median rank
 _PUBLISHED_METRICS = ("R1", "R5", "R10", "MeanR")
 HEADINGS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "MedR": "MedR", "MeanR": "MeanR"}
-_LOWER_IS_BETTER = ("MedR", "MeanR")
+_STATUS_WORDS = {"finished": "completed", "stopped": "stopped", "failed": "failed", "running": "running"}
 _ABSENT = "–"
 
 
@@ -148,23 +149,23 @@ def hubs_grid(samples: Sequence[HubSample]) -> Grid:
 
 def sweep_grid(sweep: Sweep) -> Grid:
     """The trials of a sweep, best first, those without a value last."""
-    names = sorted({name for trial in sweep.trials for name in trial.params})
+    names = sorted({name for trial in sweep.trials for name in trial.settings})
     trials = (*sweep.scored, *(trial for trial in sweep.trials if trial.value is None))
     body = tuple(
         (
             str(trial.number),
-            trial.status,
+            _STATUS_WORDS[trial.status],
             str(trial.epochs),
             _ABSENT if trial.value is None else f"{trial.value:.1f}" + _likeness(sweep, trial),
-            *(format_parameter(trial.params.get(name)) for name in names),
+            *(format_parameter(trial.settings.get(name)) for name in names),
         )
         for trial in trials
     )
-    best = frozenset((line, 3) for line, trial in enumerate(trials) if trial.number == sweep.best_number)
-    header = ("Trial", "Status", "Epochs", sweep.metric_name, *names)
+    best = frozenset((line, 3) for line, trial in enumerate(trials) if trial == sweep.best_or_none)
+    header = ("Trial", "Status", "Epochs", sweep.metric, *names)
     how = f": {sweep.indistinguishable_test}" if sweep.indistinguishable_test else ""
     notes = (f"≈ not significantly different from the chosen trial{how}.",) if sweep.indistinguishable else ()
-    return Grid(title=f"Trials, by {sweep.metric_name}", header=header, body=body, best=best, notes=notes, num_keys=3)
+    return Grid(title=f"Trials, by {sweep.metric}", header=header, body=body, best=best, notes=notes, num_keys=3)
 
 
 def _likeness(sweep: Sweep, trial: Trial) -> str:
@@ -222,7 +223,7 @@ def _best_cells(lines: Sequence[tuple[RunRow, str]]) -> frozenset[tuple[int, int
             ]
             values = [(value.value, line) for value, line in found if value is not None]
             if len(values) > 1:
-                pick = min if metric in _LOWER_IS_BETTER else max
+                pick = max if higher_is_better(metric) else min
                 top = pick(value for value, _ in values)
                 best |= {(line, column) for value, line in values if value == top}
     return frozenset(best)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from conical.core.errors import ProtocolError
 from conical.core.options import require
-from conical.reports.records import RunRow
+from conical.reports.rows import RunRow
 
 # what rows of one table share, and what a reader calls it
 _SHARED = {

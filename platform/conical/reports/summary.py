@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from conical.metrics import Comparison
 from conical.reports.contents import ReportData
 from conical.reports.grids import format_difference, format_metric
 from conical.reports.groups import group_rows, set_mark
-from conical.reports.records import Comparison, RunRow, Sweep
+from conical.reports.rows import RunRow
+from conical.store import Sweep
 
 _OBJECTIVE = "t2v/R1"
 
@@ -27,7 +29,7 @@ def summary_sentences(data: ReportData) -> tuple[str, ...]:
 
 def sweep_sentences(sweep: Sweep) -> tuple[str, ...]:
     """How sure the choice of the best trial is; nothing where that was not tested."""
-    best, others = sweep.best, sweep.indistinguishable
+    best, others = sweep.best_or_none, sweep.indistinguishable
     if best is None or others is None:
         return ()
     # a trial without a value lost by failing, not in a test

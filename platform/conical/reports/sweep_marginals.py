@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
+from conical.metrics import higher_is_better
 from conical.reports.plotting import PALETTE, Drawing, blank, headline, render
-from conical.reports.records import Sweep
+from conical.store import Sweep
 
 TAUS = ("tau_tv", "tau_ta", "tau_va")
 MIN_WIDTH = 8.2  # inches; room for the headline
@@ -33,14 +34,31 @@ def marginals(sweep: Sweep, names: Sequence[str], *, name: str, title: str, each
     Returns:
         The figure; its words name the chosen trial's values.
     """
-    best = sweep.scored[0] if sweep.best is None else sweep.best
+    best = sweep.best_or_none
+    values = {} if best is None else {name: f"{best.settings[name]:.3g}" for name in names if name in best.settings}
     return render(
         name=name,
         title=title,
-        told=f"{sweep.metric_name} against {each}, {counts(sweep)}. Best: trial {best.number} with "
-        + ", ".join(f"{last_part(name)} {best.params[name]:.3g}" for name in names if name in best.params),
+        told=f"{sweep.metric} against {each}, {counts(sweep)}." + chosen_words(sweep, values),
         draw=lambda: _panels(sweep, names, title=title),
     )
+
+
+def chosen_words(sweep: Sweep, values: Mapping[str, str]) -> str:
+    """The chosen trial and some of its settings as a sentence, a blank before it; "" where none was chosen."""
+    best = sweep.best_or_none
+    if best is None:
+        return ""
+    return f" Best: trial {best.number} with " + ", ".join(f"{last_part(n)} {value}" for n, value in values.items())
+
+
+def axis_label(metric: str) -> str:
+    """A metric with its unit.
+
+    >>> axis_label("val/raw/t2v/R1"), axis_label("val/raw/t2v/MedR")
+    ('val/raw/t2v/R1 (%)', 'val/raw/t2v/MedR (rank)')
+    """
+    return f"{metric} (%)" if higher_is_better(metric) else f"{metric} (rank)"
 
 
 def counts(sweep: Sweep) -> str:
@@ -71,7 +89,7 @@ def _panels(sweep: Sweep, names: Sequence[str], *, title: str) -> Figure:
     for panel in panels.flat[len(names) :]:
         panel.remove()
     for panel in panels[:, 0]:
-        panel.set_ylabel(f"{sweep.metric_name} (%)")
+        panel.set_ylabel(axis_label(sweep.metric))
     styles: dict[str, Any] = {"marker": "o", "linestyle": "none", "markeredgecolor": PALETTE[0], "markersize": 7}
     handles = [
         Line2D([], [], markerfacecolor=PALETTE[0], label="completed", **styles),
@@ -79,16 +97,17 @@ def _panels(sweep: Sweep, names: Sequence[str], *, title: str) -> Figure:
         Line2D([], [], marker="*", linestyle="none", markersize=14, color=PALETTE[1], label="chosen"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    headline(figure, f"{title}: {sweep.metric_name} ({counts(sweep)})")
+    headline(figure, f"{title}: {sweep.metric} ({counts(sweep)})")
     return figure
 
 
 def _scatter(panel: Axes, sweep: Sweep, name: str) -> None:
+    best = sweep.best_or_none
     for trial in sweep.scored:
-        if name not in trial.params or trial.value is None:
+        if name not in trial.settings or trial.value is None:
             continue
-        point = (trial.params[name], trial.value)
-        if trial.number == sweep.best_number:
+        point = (trial.settings[name], trial.value)
+        if trial == best:
             panel.plot(point[0], point[1], marker="*", markersize=16, color=PALETTE[1], zorder=3)
             panel.annotate(f"{point[0]:.3g}", point, xytext=(0, -16), textcoords="offset points", ha="center", zorder=4)
         else:
@@ -99,7 +118,7 @@ def _scatter(panel: Axes, sweep: Sweep, name: str) -> None:
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         panel.xaxis.set_minor_formatter(NullFormatter())
-        _mark_range(panel, [trial.params[name] for trial in sweep.scored if name in trial.params])
+        _mark_range(panel, [trial.settings[name] for trial in sweep.scored if name in trial.settings])
     panel.set_xlabel(f"{name} (log axis)" if is_log(name) else name)
 
 

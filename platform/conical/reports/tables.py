@@ -15,7 +15,7 @@ from rich.text import Text
 
 from conical.reports.grids import Grid
 from conical.reports.groups import refuse_mixture
-from conical.reports.records import RunRow
+from conical.reports.rows import RunRow
 
 _MIN_NAME_WIDTH = 12
 

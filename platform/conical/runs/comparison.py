@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from conical.core.errors import DataError, ProtocolError
 from conical.core.options import require_choice
-from conical.metrics import DIRECTIONS, EvaluationName, Ranking, compare, metric_name
-from conical.reports import Comparison
+from conical.metrics import DIRECTIONS, Comparison, EvaluationName, Ranking, compare, metric_name
 from conical.store import EvaluationRecord, RunFolder
 
 # so many trainings let the interval cover another training too; fewer speak of new queries only
@@ -66,7 +67,7 @@ def compare_methods(
     refuse_difference([*scored_a, *scored_b])
     rankings_a, rankings_b = ([_ranking_of(scored, direction) for scored in group] for group in (scored_a, scored_b))
     text_video = scored_a[0].text_video
-    found = compare(
+    compared = compare(
         rankings_a,
         rankings_b,
         metric=metric,
@@ -75,18 +76,8 @@ def compare_methods(
         resample_seeds=len(seeds) >= _SEEDS_TO_RESAMPLE,
     )
     label_a, label_b = labels or (a[0].read().label, b[0].read().label)
-    return Comparison(
-        label_a=label_a,
-        label_b=label_b,
-        metric=metric_name(split, protocol, direction, metric, family, subset),
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        verdict=found.verdict,
-        wins=found.wins,
-        losses=found.losses,
-        num_seeds=len(seeds),
-    )
+    full_name = metric_name(split, protocol, direction, metric, family, subset)
+    return dataclasses.replace(compared, label_a=label_a, label_b=label_b, metric=full_name)
 
 
 def unpaired_seeds(a: list[RunFolder], b: list[RunFolder]) -> str:

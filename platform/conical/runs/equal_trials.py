@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from conical.core.errors import StoreError
-from conical.metrics import compare, parse_metric_name
-from conical.metrics.significance import NO_DIFFERENCE
-from conical.store import RunFolder, SweepRecord
+from conical.metrics import NO_DIFFERENCE, compare, parse_metric_name
+from conical.store import RunFolder, Sweep
 
 _LEVEL = 0.05
 # resamples beyond the end of each corrected interval: fewer would leave its place to chance
 _TAIL_RESAMPLES = 10
 
 
-def mark_indistinguishable(sweep: SweepRecord, runs: Path) -> SweepRecord:
+def mark_indistinguishable(sweep: Sweep, runs: Path) -> Sweep:
     """The sweep with the trials that cannot be told from its best one.
 
     Each trial's ranks on val at its best epoch are compared with the winner's on the same queries (paired bootstrap).

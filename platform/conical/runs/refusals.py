@@ -9,7 +9,7 @@ from conical.config import Experiment
 from conical.core.errors import ProtocolError
 from conical.engine.gallery import refuse_leaking_prompts
 from conical.engine.options import EvaluateOptions
-from conical.store import RunFolder, SweepRecord, Workspace, manifest_hash, read_manifest, read_sweep
+from conical.store import RunFolder, Sweep, Workspace, manifest_hash, read_manifest, read_sweep
 from conical.store.audits import LeakFree, read_leak_free
 
 
@@ -42,7 +42,7 @@ def is_losing_trial(run: RunFolder, *, allow: bool) -> bool:
     )
 
 
-def _winner(sweep: SweepRecord) -> str:
+def _winner(sweep: Sweep) -> str:
     return sweep.best.run_key if sweep.is_finished else ""
 
 

@@ -16,7 +16,7 @@ from conical.runs.identity import identify
 from conical.runs.log import RunLog
 from conical.runs.provenance import git_commit
 from conical.runs.search_space import to_settings
-from conical.store import SweepRecord, TrialRecord, Workspace, write_sweep
+from conical.store import Sweep, Trial, Workspace, write_sweep
 from conical.tracking import MlflowTracker
 
 # Tune pickles its callbacks into the sweep's state; a database connection cannot go that way. So the callback holds
@@ -43,7 +43,7 @@ class SweepBook:
         tracker: MlflowTracker,
         *,
         path: Path,
-        known: SweepRecord | None,
+        known: Sweep | None,
         report: Report,
     ) -> None:
         self._experiment = experiment
@@ -147,14 +147,14 @@ class SweepBook:
             parent=self._tracking_id,
             tags={"conical.sweep": self._path.parent.name},
         )
-        self._trials[identity.key] = known or TrialRecord(
+        self._trials[identity.key] = known or Trial(
             number=number, run_key=identity.key, settings=settings, value=None, status="running", epochs=0
         )
         self._write()
         return identity.key
 
-    def _record(self, *, is_finished: bool) -> SweepRecord:
-        return SweepRecord(
+    def _record(self, *, is_finished: bool) -> Sweep:
+        return Sweep(
             key=self._path.parent.name,
             metric=self._experiment.tune.metric,
             tracking_id=self._tracking_id,

@@ -6,13 +6,13 @@ from conical.store.dataset_book import DatasetBook, read_dataset_book, write_dat
 from conical.store.evaluations import EvaluationRecord
 from conical.store.frames.facts import FrameFacts, read_frame_facts
 from conical.store.frames.origins import read_addresses, write_addresses
-from conical.store.frames.rows import FrameRow
+from conical.store.frames.schema import FrameRow
 from conical.store.frames.store import FrameStore
 from conical.store.manifest import manifest_hash, read_manifest, write_manifest
 from conical.store.matrix_files import MatrixFile, read_matrix, read_positives
 from conical.store.rankings import RankedQueries
 from conical.store.runs import RunFolder, RunRecord, TestLook, list_runs
-from conical.store.sweeps import SweepRecord, TrialRecord, read_sweep, write_sweep
+from conical.store.sweeps import Sweep, Trial, read_sweep, write_sweep
 from conical.store.workspace import Workspace
 
 __all__ = [
@@ -27,9 +27,9 @@ __all__ = [
     "RankedQueries",
     "RunFolder",
     "RunRecord",
-    "SweepRecord",
+    "Sweep",
     "TestLook",
-    "TrialRecord",
+    "Trial",
     "Workspace",
     "list_runs",
     "manifest_hash",

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from conical.core.atomic import write_text_atomic
 from conical.core.errors import StoreError
+from conical.core.options import require, require_choice
+from conical.metrics import higher_is_better
+from conical.store.runs import STATUSES
+
+# the others left no encoder behind
+_STATUSES_OF_A_WINNER = ("finished", "stopped")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRecord:
+class Trial:
     """One trial of a sweep.
 
     Args:
-        number: order of its start, from 0.
+        number: order of its start, from 0, unique in the sweep.
         run_key: its run.
-        settings: what was drawn, by dotted name.
-        value: best value of the metric, percent; None if it never reported.
-        status: of its run, see `conical.store.runs.STATUSES`.
+        settings: what was drawn, by dotted name (`loss.tau_tv`, `mix.human`).
+        value: best value of the sweep's metric; None if it never reported.
+        status: of its run, one of `conical.store.runs.STATUSES`; `stopped` is ended early by the scheduler.
         epochs: epochs it ran.
+
+    Raises:
+        ValueError: an unknown status, or a value that is not finite.
     """
 
     number: int
@@ -30,14 +40,21 @@ class TrialRecord:
     status: str
     epochs: int
 
+    def __post_init__(self) -> None:
+        require_choice("status", self.status, STATUSES)
+        require(
+            self.value is None or math.isfinite(self.value),
+            f"value of trial {self.number} must be finite or None, got {self.value}",
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class SweepRecord:
-    """What `sweep.json` holds.
+class Sweep:
+    """A search over hyperparameters, scored on val; what `sweep.json` holds.
 
     Args:
         key: hash of settings, data and space.
-        metric: what was maximised.
+        metric: full name of what was optimised (`val/raw/t2v/R1`).
         tracking_id: the parent run in MLflow.
         is_finished: whether all trials ended.
         trials: in the order they started.
@@ -50,24 +67,36 @@ class SweepRecord:
     metric: str
     tracking_id: str
     is_finished: bool
-    trials: tuple[TrialRecord, ...]
+    trials: tuple[Trial, ...]
     indistinguishable: tuple[int, ...] | None = None
     indistinguishable_test: str = ""
 
     @property
-    def best(self) -> TrialRecord:
-        """The trial with the highest value; of equals the first, so that the choice is reproducible.
+    def scored(self) -> tuple[Trial, ...]:
+        """Trials that reported a value, best first; of equals the earlier, so that the choice is reproducible."""
+        sign = -1 if higher_is_better(self.metric) else 1
+        valued = [(sign * trial.value, trial.number, trial) for trial in self.trials if trial.value is not None]
+        return tuple(trial for *_, trial in sorted(valued, key=lambda place: place[:2]))
+
+    @property
+    def best_or_none(self) -> Trial | None:
+        """The best trial that left an encoder, None if there is none."""
+        return next((trial for trial in self.scored if trial.status in _STATUSES_OF_A_WINNER), None)
+
+    @property
+    def best(self) -> Trial:
+        """The best trial that left an encoder.
 
         Raises:
-            StoreError: no trial reported a value.
+            StoreError: there is none.
         """
-        scored = [trial for trial in self.trials if trial.value is not None and trial.status in ("finished", "stopped")]
-        if not scored:
+        best = self.best_or_none
+        if best is None:
             raise StoreError(f"no trial of sweep {self.key} has a value: see logs/ray.log in the workspace")
-        return max(scored, key=lambda trial: (trial.value, -trial.number))
+        return best
 
 
-def read_sweep(path: Path) -> SweepRecord | None:
+def read_sweep(path: Path) -> Sweep | None:
     """A stored sweep, or None if there is none.
 
     Raises:
@@ -77,15 +106,15 @@ def read_sweep(path: Path) -> SweepRecord | None:
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        trials = tuple(TrialRecord(**trial) for trial in data["trials"])
-        found = data.get("indistinguishable")
-        return SweepRecord(**data | {"trials": trials, "indistinguishable": None if found is None else tuple(found)})
+        trials = tuple(Trial(**trial) for trial in data["trials"])
+        near = data.get("indistinguishable")
+        return Sweep(**data | {"trials": trials, "indistinguishable": None if near is None else tuple(near)})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreError(
             f"sweep record {path} cannot be read ({error}): delete its folder and tune again, finished runs are kept"
         ) from error
 
 
-def write_sweep(path: Path, record: SweepRecord) -> None:
+def write_sweep(path: Path, sweep: Sweep) -> None:
     """Replace the record, whole or not at all."""
-    write_text_atomic(path, json.dumps(asdict(record), indent=1))
+    write_text_atomic(path, json.dumps(asdict(sweep), indent=1))

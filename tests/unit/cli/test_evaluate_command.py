@@ -91,17 +91,17 @@ def test_a_mistake_is_one_line(conical, made) -> None:
 
 
 def test_a_trial_that_lost_is_scored_on_test_only_by_insisting(conical, made) -> None:
-    from conical.store import SweepRecord, TrialRecord, write_sweep
+    from conical.store import Sweep, Trial, write_sweep
 
     workspace, run = Workspace(made[0]), runs_of(made)["other"]
     record = run.read()
     run.write(dataclasses.replace(record, label="trial 0"))
     trials = (
-        TrialRecord(number=0, run_key=record.key, settings={}, value=1.0, status="finished", epochs=1),
-        TrialRecord(number=1, run_key="winner", settings={}, value=2.0, status="finished", epochs=1),
+        Trial(number=0, run_key=record.key, settings={}, value=1.0, status="finished", epochs=1),
+        Trial(number=1, run_key="winner", settings={}, value=2.0, status="finished", epochs=1),
     )
     path = workspace.experiment("demo") / "sweeps" / "s" / "sweep.json"
-    write_sweep(path, SweepRecord(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=True, trials=trials))
+    write_sweep(path, Sweep(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=True, trials=trials))
     asked = ("evaluate", "--run", record.key, "--protocol", "paired-supplement")
     code, _, err = conical(*asked)
     assert code == 2

@@ -7,8 +7,8 @@ import doctest
 import pytest
 
 from conical.core.records import VideoRecord
-from conical.datasets.checks import captions as module
-from conical.datasets.checks.captions import long_captions, plain_text, repeated_queries, same_captions
+from conical.datasets.checks import texts as module
+from conical.datasets.checks.texts import long_captions, plain_text, repeated_queries, same_captions
 
 
 def video(video_id: str, split: str, *captions: str) -> VideoRecord:

@@ -24,8 +24,8 @@ from conical.runs.log import open_tracker
 from conical.store import (
     DatasetBook,
     RunFolder,
-    SweepRecord,
-    TrialRecord,
+    Sweep,
+    Trial,
     Workspace,
     manifest_hash,
     read_manifest,
@@ -295,10 +295,10 @@ def as_trial(fresh: Scored, *, best_key: str, is_finished: bool = True) -> None:
     """The run as trial 1 of a sweep whose best value is another run's."""
     key = fresh.run.read().key
     trials = tuple(
-        TrialRecord(number=number, run_key=run_key, settings={}, value=value, status="finished", epochs=1)
+        Trial(number=number, run_key=run_key, settings={}, value=value, status="finished", epochs=1)
         for number, (run_key, value) in enumerate([(best_key, 9.0), (key, 5.0)])
     )
-    sweep = SweepRecord(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=is_finished, trials=trials)
+    sweep = Sweep(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=is_finished, trials=trials)
     write_sweep(fresh.workspace.experiment(fresh.experiment.name) / "sweeps" / "s" / "sweep.json", sweep)
     fresh.run.write(dataclasses.replace(fresh.run.read(), label="trial 1"))
 

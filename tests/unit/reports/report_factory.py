@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from conical.metrics import k_occurrence
+from conical.metrics import Comparison, k_occurrence
 from conical.reports import (
     Ablation,
     AblationLine,
     BrowserView,
     Clip,
-    Comparison,
     Curve,
     ErrorBrowser,
     Hit,
@@ -29,11 +28,10 @@ from conical.reports import (
     RankSample,
     ReportData,
     RunRow,
-    Sweep,
-    Trial,
     published_rows,
     write_report,
 )
+from conical.store import Sweep, Trial
 
 LABELS = (
     "Zero-shot tiny CLIP",
@@ -89,13 +87,20 @@ def sweep(num_trials: int = 12) -> Sweep:
         taus = {f"loss.tau_{pair}": float(10 ** rng.uniform(0.6, 2)) for pair in ("tv", "ta", "va")}
         mix = {f"mix.{source}": float(share) for source, share in zip("hABC", rng.dirichlet(np.ones(4)), strict=True)}
         mix["mix.human"] = mix.pop("mix.h")
-        status = "failed" if number == 7 else "stopped" if number % 3 == 0 else "completed"
+        status = "failed" if number == 7 else "stopped" if number % 3 == 0 else "finished"
         value = None if status == "failed" else 30 + 10 * mix["mix.A"] - abs(np.log(taus["loss.tau_tv"] / 40)) * 4
-        trials.append(
-            Trial(number=number, params={**taus, **mix}, value=value, status=status, epochs=2 if number % 3 == 0 else 6)
-        )
-    best = max((trial for trial in trials if trial.value is not None), key=lambda trial: trial.value or 0.0)
-    return Sweep(metric_name="val/raw/t2v/R1", trials=tuple(trials), best_number=best.number)
+        epochs = 2 if number % 3 == 0 else 6
+        trials.append(trial(number, value, status=status, settings={**taus, **mix}, epochs=epochs))
+    return sweep_of(*trials)
+
+
+def trial(number: int, value: float | None, **changes: object) -> Trial:
+    fields = {"run_key": f"k{number}", "settings": {}, "status": "finished", "epochs": 1}
+    return Trial(number=number, value=value, **{**fields, **changes})  # type: ignore[arg-type]
+
+
+def sweep_of(*trials: Trial, metric: str = "val/raw/t2v/R1") -> Sweep:
+    return Sweep(key="s", metric=metric, tracking_id="t", is_finished=True, trials=trials)
 
 
 def clip(number: int, *, prefix: str = "scene") -> Clip:
@@ -183,7 +188,8 @@ def comparison(**changes: object) -> Comparison:
         "verdict": "a is better",
         "wins": 61,
         "losses": 40,
-        "num_seeds": 3,
+        "draws": 99,
+        "seed_differences": (4.0, 4.2, 4.4),
     }
     return Comparison(**{**fields, **changes})  # type: ignore[arg-type]
 

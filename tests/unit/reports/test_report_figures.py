@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from conical.reports import HubSample, ReportData, Sweep, Trial, rank_figures
+from conical.reports import HubSample, ReportData, rank_figures
 from conical.reports.figures import report_drawings
 from conical.reports.filmstrips import Strip, strip_of
 from conical.reports.plotting import Drawing
-from conical.reports.sweep_figures import sweep_drawings
-from unit.reports.report_factory import LABELS, report, row, sweep
+from conical.reports.sweep_figures import shades_of, sweep_drawings
+from unit.reports.report_factory import LABELS, report, row, sweep, sweep_of, trial
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def test_words_name_the_chosen_trial_and_count_the_others(drawings: dict[str, tu
 def test_a_sweep_draws_only_what_was_searched() -> None:
     def of(count: int = 2, **params: float) -> list[str]:
         names = {name.replace("__", "."): value for name, value in params.items()}
-        trials = tuple(Trial(number=n, params=names, value=10.0, status="completed", epochs=1) for n in range(count))
-        return [d.name for d in sweep_drawings(Sweep(metric_name="val/raw/t2v/R1", trials=trials, best_number=0))]
+        trials = tuple(trial(n, 10.0, settings=names) for n in range(count))
+        return [d.name for d in sweep_drawings(sweep_of(*trials))]
 
     assert of(loss__tau_tv=20.0) == ["temperatures"]
     assert of(mix__human=0.5, mix__A=0.5) == ["prompt_mix", "mix_marginals", "parallel_coordinates"]
@@ -75,8 +75,26 @@ def test_a_sweep_draws_only_what_was_searched() -> None:
 
 
 def test_a_sweep_without_a_value_draws_nothing() -> None:
-    trial = Trial(number=0, params={"loss.tau_tv": 2.0}, value=None, status="failed", epochs=0)
-    assert sweep_drawings(Sweep(metric_name="m", trials=(trial,), best_number=None)) == ()
+    failed = trial(0, None, settings={"loss.tau_tv": 2.0}, status="failed")
+    assert sweep_drawings(sweep_of(failed)) == ()
+
+
+def test_the_best_of_a_metric_of_ranks_is_the_lowest() -> None:
+    trials = [trial(n, value, settings={"loss.tau_tv": 10.0 + n}) for n, value in enumerate((9.0, 2.0, 5.0))]
+    (drawing,) = sweep_drawings(sweep_of(*trials, metric="val/raw/t2v/MedR"))
+    assert "Best: trial 1 with tau_tv 11" in drawing.told
+    assert b"val/raw/t2v/MedR (rank)" in drawing.svg
+
+
+def test_a_sweep_without_a_winner_names_none() -> None:
+    (drawing,) = sweep_drawings(sweep_of(trial(0, 9.0, settings={"loss.tau_tv": 2.0}, status="failed")))
+    assert drawing.told.endswith("n = 1 trials, 0 stopped early.")
+
+
+@pytest.mark.parametrize(("metric", "order"), [("val/raw/t2v/R1", [0, 1, 2]), ("val/raw/t2v/MeanR", [2, 1, 0])])
+def test_the_better_a_score_the_darker_its_line(metric: str, order: list[int]) -> None:
+    brightness = [sum(shade[:3]) for shade in shades_of([10.0, 20.0, 30.0], metric)]
+    assert sorted(range(3), key=lambda index: -brightness[index]) == order
 
 
 def test_dollar_signs_in_a_label_are_text(data: ReportData) -> None:

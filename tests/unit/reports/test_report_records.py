@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conical.reports import Curve, HubSample, MetricValue, RankSample, Sweep, Trial
-from unit.reports.report_factory import comparison, row
+from conical.reports import Curve, HubSample, MetricValue, RankSample
+from unit.reports.report_factory import row
 
 
 @pytest.mark.parametrize(
@@ -36,41 +36,6 @@ def test_a_row_refuses_unknown_metrics_and_empty_counts() -> None:
             num_queries=1,
             num_gallery=1,
         )
-
-
-def test_a_verdict_must_agree_with_its_interval() -> None:
-    message = "verdict must be 'no significant difference' exactly when the interval holds zero"
-    with pytest.raises(ValueError, match=message):
-        comparison(low=-0.1)
-    with pytest.raises(ValueError, match=message):
-        comparison(low=0.0)
-    with pytest.raises(ValueError, match=message):
-        comparison(verdict="no significant difference")
-    with pytest.raises(ValueError, match="low <= high"):
-        comparison(low=9.0)
-    with pytest.raises(ValueError, match="verdict must be one of a is better, b is better, no significant difference"):
-        comparison(verdict="better")
-
-
-def test_the_chosen_trial_has_a_value() -> None:
-    trials = (
-        Trial(number=0, params={}, value=1.0, status="completed", epochs=1),
-        Trial(number=1, params={}, value=None, status="failed", epochs=0),
-        Trial(number=2, params={}, value=2.0, status="stopped", epochs=1),
-    )
-    sweep = Sweep(metric_name="val/raw/t2v/R1", trials=trials, best_number=0)
-    assert [trial.number for trial in sweep.scored] == [2, 0]
-    assert sweep.best is trials[0]
-    with pytest.raises(ValueError, match=r"best_number must be a trial with a value, one of \[0, 2\]; got 1"):
-        Sweep(metric_name="val/raw/t2v/R1", trials=trials, best_number=1)
-    assert Sweep(metric_name="m", trials=trials[1:2], best_number=None).best is None
-
-
-def test_a_trial_refuses_unknown_states_and_values() -> None:
-    with pytest.raises(ValueError, match="status must be one of completed, stopped, failed; got 'done'"):
-        Trial(number=0, params={}, value=1.0, status="done", epochs=1)
-    with pytest.raises(ValueError, match="value of trial 3 must be finite or None"):
-        Trial(number=3, params={}, value=float("nan"), status="completed", epochs=1)
 
 
 def test_a_curve_needs_a_value_a_step() -> None:

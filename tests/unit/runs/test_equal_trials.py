@@ -11,8 +11,7 @@ from conical.core.errors import StoreError
 from conical.metrics import Ranking, compare
 from conical.reports import sweep_sentences
 from conical.runs.equal_trials import mark_indistinguishable
-from conical.runs.report.parts import sweep_part
-from conical.store import RankedQueries, RunFolder, SweepRecord, TrialRecord
+from conical.store import RankedQueries, RunFolder, Sweep, Trial
 
 NUM = 200
 
@@ -27,16 +26,14 @@ def ranked(num_hits: int, groups=None) -> RankedQueries:
     )
 
 
-def sweep_of(root: Path, *hits: int | None) -> SweepRecord:
+def sweep_of(root: Path, *hits: int | None) -> Sweep:
     trials = []
     for number, count in enumerate(hits):
         value = None if count is None else 100 * count / NUM
-        trials.append(
-            TrialRecord(number=number, run_key=f"k{number}", settings={}, value=value, status="finished", epochs=1)
-        )
+        trials.append(Trial(number=number, run_key=f"k{number}", settings={}, value=value, status="finished", epochs=1))
         if count is not None:
             ranked(count).write(RunFolder(root / f"k{number}").val_ranking)
-    return SweepRecord(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=True, trials=tuple(trials))
+    return Sweep(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=True, trials=tuple(trials))
 
 
 def test_trials_that_do_not_differ_from_the_best_are_named(tmp_path: Path) -> None:
@@ -45,7 +42,7 @@ def test_trials_that_do_not_differ_from_the_best_are_named(tmp_path: Path) -> No
     assert found.best.number == 2
     assert found.indistinguishable == (1,)
     assert "3 tests, 5 % in all (Bonferroni)" in found.indistinguishable_test
-    (sentence,) = sweep_sentences(sweep_part(found))
+    (sentence,) = sweep_sentences(found)
     assert sentence.startswith("Indistinguishable from trial 2: 1 of the other 3 scored trials, number 1 (paired")
 
 
@@ -62,7 +59,7 @@ def test_the_correction_keeps_a_trial_that_a_single_test_would_drop(tmp_path: Pa
 def test_a_trial_without_a_value_is_no_candidate(tmp_path: Path) -> None:
     found = mark_indistinguishable(sweep_of(tmp_path, 100, None, 10), tmp_path)
     assert found.indistinguishable == ()
-    (sentence,) = sweep_sentences(sweep_part(found))
+    (sentence,) = sweep_sentences(found)
     assert sentence.startswith("Trial 0 is significantly better than the other 1 scored trials (paired")
 
 

@@ -14,8 +14,8 @@ from conical.core.records import SplitCount
 from conical.metrics import k_occurrence
 from conical.reports import group_rows, summary_sentences, write_report
 from conical.runs.comparison import refuse_difference
-from conical.runs.report.gather import build_report, build_run_report, comparable_hash, report_on
-from conical.store import EvaluationRecord, SweepRecord, TrialRecord, Workspace, write_sweep
+from conical.runs.report.builder import build_report, build_run_report, comparable_hash, report_on
+from conical.store import EvaluationRecord, Sweep, Trial, Workspace, write_sweep
 from unit.runs.stored_runs import evaluation, experiment, scored_run, write_run, write_workspace
 
 MIXED = "mix={human=0.5, A=0.5, B=0.0}"
@@ -24,7 +24,7 @@ BASE = 'loss.name="info_nce"'
 
 def add_sweep(workspace: Workspace, *keys: str, winner: str, **changes: object) -> None:
     trials = tuple(
-        TrialRecord(
+        Trial(
             number=number,
             run_key=key,
             settings={"loss.tau_tv": 10.0 + number},
@@ -34,7 +34,7 @@ def add_sweep(workspace: Workspace, *keys: str, winner: str, **changes: object) 
         )
         for number, key in enumerate(keys)
     )
-    record = SweepRecord(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=True, trials=trials)
+    record = Sweep(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=True, trials=trials)
     path = workspace.experiment("demo") / "sweeps" / "s" / "sweep.json"
     path.parent.mkdir(parents=True)
     write_sweep(path, dataclasses.replace(record, **changes))
@@ -63,7 +63,7 @@ def data(workspace: Workspace):
 def test_trials_that_lost_are_not_shown_and_the_winner_is_named(data) -> None:
     assert list(dict.fromkeys(row.label for row in data.rows)) == ["InfoNCE", "CEO", "tuned CEO (trial 1)"]
     assert "The tuned run is trial 1 of the sweep" in data.notes[1]
-    assert (data.sweep.best_number, data.sweep.indistinguishable) == (1, (0,))
+    assert (data.sweep.best.number, data.sweep.indistinguishable) == (1, (0,))
     assert any(
         "Indistinguishable from trial 1: 1 of the other 1 scored trials, number 0" in s for s in summary_sentences(data)
     )

@@ -14,7 +14,7 @@ from conical.runs.finding import scorable_runs
 from conical.runs.identity import identify
 from conical.runs.log import open_tracker
 from conical.runs.sweep_log import SweepBook
-from conical.store import RunFolder, SweepRecord, Workspace, read_sweep
+from conical.store import RunFolder, Sweep, Workspace, read_sweep
 from unit.runs.scored_runs import small_experiment, write_run, write_workspace
 
 METRIC = "val/raw/t2v/R1"
@@ -42,7 +42,7 @@ def checkpoint(folder: Path, weights: bytes) -> Path:
     return folder
 
 
-def sweep(experiment: Experiment, workspace: Workspace, key: str, *trials: tuple[int, bytes]) -> SweepRecord:
+def sweep(experiment: Experiment, workspace: Workspace, key: str, *trials: tuple[int, bytes]) -> Sweep:
     """Trials of the experiment's own point, each of so many epochs and with these weights."""
     path = workspace.experiment(experiment.name) / "sweeps" / key / "sweep.json"
     tracker = open_tracker(experiment, workspace)
@@ -57,7 +57,7 @@ def sweep(experiment: Experiment, workspace: Workspace, key: str, *trials: tuple
     return found
 
 
-def folder_of(experiment: Experiment, workspace: Workspace, record: SweepRecord) -> RunFolder:
+def folder_of(experiment: Experiment, workspace: Workspace, record: Sweep) -> RunFolder:
     return RunFolder(workspace.experiment(experiment.name) / "runs" / record.best.run_key)
 
 

@@ -198,7 +198,7 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
 
 def test_a_damaged_jpeg_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = _store(tmp_path, codec="jpeg")
-    monkeypatch.setattr("conical.store.frames.rows.encode_frame", lambda *_, **__: b"not a jpeg")
+    monkeypatch.setattr("conical.store.frames.schema.encode_frame", lambda *_, **__: b"not a jpeg")
     store.write_part("0", [_row("a")])
     with pytest.raises(StoreError, match=r"part-0-.*parquet is damaged .a JPEG cannot be decoded"):
         store.read("a")

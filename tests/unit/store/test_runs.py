@@ -18,9 +18,9 @@ from conical.store import (
     RankedQueries,
     RunFolder,
     RunRecord,
-    SweepRecord,
+    Sweep,
     TestLook,
-    TrialRecord,
+    Trial,
     Workspace,
     list_runs,
     read_sweep,
@@ -79,14 +79,12 @@ def same(a: object, b: object) -> bool:
     return a == b
 
 
-def trial(number: int, value: float | None, status: str = "finished") -> TrialRecord:
-    return TrialRecord(
-        number=number, run_key=f"k{number}", settings={"seed": 1.0}, value=value, status=status, epochs=2
-    )
+def trial(number: int, value: float | None, status: str = "finished") -> Trial:
+    return Trial(number=number, run_key=f"k{number}", settings={"seed": 1.0}, value=value, status=status, epochs=2)
 
 
-def sweep(*trials: TrialRecord, is_finished: bool = True) -> SweepRecord:
-    return SweepRecord(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=is_finished, trials=trials)
+def sweep(*trials: Trial, is_finished: bool = True, metric: str = "val/raw/t2v/R1") -> Sweep:
+    return Sweep(key="s", metric=metric, tracking_id="t", is_finished=is_finished, trials=trials)
 
 
 # ---- runs
@@ -305,6 +303,26 @@ def test_the_highest_value_wins_and_of_equals_the_first() -> None:
 
 def test_a_trial_without_an_encoder_does_not_win() -> None:
     assert sweep(trial(0, 4.0), trial(1, 9.0, "failed"), trial(2, 9.0, "running"), trial(3, None)).best.number == 0
+
+
+def test_the_lowest_value_wins_where_the_metric_is_a_rank() -> None:
+    ranked = sweep(trial(0, 4.0), trial(1, 2.0), trial(2, 2.0), trial(3, 1.0, "failed"), metric="val/raw/t2v/MeanR")
+    assert [one.number for one in ranked.scored] == [3, 1, 2, 0]
+    assert ranked.best.number == 1
+
+
+def test_the_trials_with_a_value_are_ordered_best_first() -> None:
+    ranked = sweep(trial(0, 4.0), trial(1, None), trial(2, 9.0), trial(3, 4.0, "failed"))
+    assert [one.number for one in ranked.scored] == [2, 0, 3]
+    assert ranked.best_or_none is ranked.trials[2]
+    assert sweep(trial(0, None)).best_or_none is None
+
+
+def test_a_trial_refuses_unknown_states_and_values() -> None:
+    with pytest.raises(ValueError, match="status must be one of running, finished, stopped, failed; got 'done'"):
+        trial(0, 1.0, "done")
+    with pytest.raises(ValueError, match="value of trial 3 must be finite or None, got nan"):
+        trial(3, float("nan"))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"key": "x"}', '{"trials": 3}'])

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from conical.core.findings import FINDING_KINDS, HELD_OUT_FIRST, LEAK_KINDS, Finding, KindCount, SplitFindings
 from conical.core.records import Failure, VideoRecord
-from conical.datasets.checks.captions import long_captions, repeated_queries, same_captions
 from conical.datasets.checks.leaks import overlaps, shared_sources
+from conical.datasets.checks.texts import long_captions, repeated_queries, same_captions
 
 
 def audit_records(

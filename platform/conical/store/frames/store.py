@@ -25,7 +25,7 @@ from conical.core.errors import StoreError
 from conical.core.hashing import canonical_json, stable_hash
 from conical.core.records import Failure, SampledFrames
 from conical.store.frames.map import open_frame_map
-from conical.store.frames.rows import INDEX_COLUMNS, SCHEMA, FrameRow, decode_row, encode_row, identity_of
+from conical.store.frames.schema import INDEX_COLUMNS, SCHEMA, FrameRow, decode_row, encode_row, identity_of
 from conical.store.parts import list_parts, read_table, remove_leftovers, write_row_groups
 from conical.store.quarantine import read_failure_file, write_failure_file
 

@@ -12,8 +12,8 @@ from conical.config import parse_experiment
 from conical.core.errors import DataError
 from conical.core.hashing import stable_hash
 from conical.engine.source import DataSource
+from conical.metrics import Comparison
 from conical.reports import (
-    Comparison,
     ErrorBrowser,
     MetricValue,
     Provenance,
@@ -25,11 +25,11 @@ from conical.runs.comparison import compare_methods
 from conical.runs.dependencies import data_source
 from conical.runs.finding import runs_named
 from conical.runs.provenance import git_commit
+from conical.runs.report.figure_data import curves, hub_samples, rank_samples
 from conical.runs.report.methods import Method, MethodPairs, ReportedRun, method_pairs, naming_notes, reported_runs
-from conical.runs.report.parts import curves, hub_samples, rank_samples, sweep_part
 from conical.runs.report.prompt_ablations import prompt_ablations
 from conical.runs.report.queries import build_browser
-from conical.store import EvaluationRecord, RunFolder, RunRecord, SweepRecord, Workspace, list_runs, read_sweep
+from conical.store import EvaluationRecord, RunFolder, RunRecord, Sweep, Workspace, list_runs, read_sweep
 
 _SPLIT = "test"
 
@@ -116,7 +116,7 @@ def report_on(workspace: Workspace, name: str, experiment: str, *, protocol: str
     return data, runs_named(workspace, experiment, name)[0].path / "report"
 
 
-def _sweeps(folder: Path) -> list[SweepRecord]:
+def _sweeps(folder: Path) -> list[Sweep]:
     """Oldest first."""
     found = [read_sweep(path) for path in sorted(folder.glob("sweeps/*/sweep.json"), key=lambda p: p.stat().st_mtime)]
     return [sweep for sweep in found if sweep is not None]
@@ -128,7 +128,7 @@ def _report(
     best: ReportedRun | None,
     *,
     title: str,
-    sweep: SweepRecord | None,
+    sweep: Sweep | None,
     protocol: str,
 ) -> ReportData:
     rows = _rows(runs)
@@ -139,7 +139,7 @@ def _report(
     return ReportData(
         title=f"{title}: video-text retrieval on {best.record.config['dataset']['name']}",
         rows=tuple(rows),
-        sweep=sweep_part(sweep) if sweep else None,
+        sweep=sweep,
         curves=tuple(curve for run in runs for curve in curves(run)),
         ranks=tuple(rank_samples(runs, split=_SPLIT, protocol=protocol)),
         hubs=tuple(hub_samples(runs, split=_SPLIT, protocol=protocol)),
@@ -234,7 +234,7 @@ def _missing_supplements(record: RunRecord, source: DataSource) -> tuple[str, ..
     return ()
 
 
-def _notes(runs: Sequence[ReportedRun], sweep: SweepRecord | None, pairs: MethodPairs) -> tuple[str, ...]:
+def _notes(runs: Sequence[ReportedRun], sweep: Sweep | None, pairs: MethodPairs) -> tuple[str, ...]:
     looked = [f"{run.label} ({run.record.test_looks})" for run in runs if run.record.test_looks > 1]
     looks = (
         f"test was looked at more than once for: {', '.join(looked)}"

@@ -1,4 +1,4 @@
-"""Parts of a report that come from single runs and the sweep."""
+"""Parts of a report that come from single runs: learning curves, ranks, hubs."""
 
 from __future__ import annotations
 
@@ -7,32 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from conical.metrics import k_occurrence
-from conical.reports import DIRECTIONS, Curve, HubSample, RankSample, Sweep, Trial
+from conical.reports import DIRECTIONS, Curve, HubSample, RankSample
 from conical.runs.report.methods import ReportedRun
-from conical.store import SweepRecord
 
-_TRIAL_STATUS = {"finished": "completed", "stopped": "stopped", "failed": "failed", "running": "failed"}
 _HUBNESS_K = 10
-
-
-def sweep_part(record: SweepRecord) -> Sweep:
-    """The sweep as figures and tables take it."""
-    return Sweep(
-        metric_name=record.metric,
-        trials=tuple(
-            Trial(
-                number=trial.number,
-                params=trial.settings,
-                value=trial.value,
-                status=_TRIAL_STATUS[trial.status],
-                epochs=trial.epochs,
-            )
-            for trial in record.trials
-        ),
-        best_number=record.best.number,
-        indistinguishable=record.indistinguishable,
-        indistinguishable_test=record.indistinguishable_test,
-    )
 
 
 def curves(run: ReportedRun) -> list[Curve]:
