@@ -1,13 +1,13 @@
 """Supplements: prompts, captioners, keys, the prompt mix and the splitting of long texts."""
 
 from conical.captioning.captioner import Captioner, CaptionerCard, CaptionText
-from conical.captioning.catalogue import CAPTIONERS, CaptionerEntry, create_captioner, describe_captioner
 from conical.captioning.generation import GenerationOptions
 from conical.captioning.keys import CaptionRow, caption_key, caption_rows, human_caption_for
 from conical.captioning.mix import HUMAN, PromptMix
 from conical.captioning.options import CaptionOptions, EndpointOptions
 from conical.captioning.prompts import PROMPTS, Prompt
 from conical.captioning.splitting import DEFAULT_LIMIT, split_text
+from conical.captioning.table import CAPTIONERS, CaptionerInfo, create_captioner, describe_captioner
 
 __all__ = [
     "CAPTIONERS",
@@ -19,7 +19,7 @@ __all__ = [
     "CaptionText",
     "Captioner",
     "CaptionerCard",
-    "CaptionerEntry",
+    "CaptionerInfo",
     "EndpointOptions",
     "GenerationOptions",
     "Prompt",

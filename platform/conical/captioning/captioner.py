@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from conical.captioning.options import CaptionOptions
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionerCard:
@@ -52,12 +54,21 @@ class CaptionText:
 
 
 class Captioner(Protocol):
-    """Writes one text a row. `CAPTIONERS` holds the house's own; a class of the same form plugs in by import path.
+    """Writes one text per row. `CAPTIONERS` holds the house's own; a class of the same form plugs in by import path.
 
-    The class has `describe(options) -> CaptionerCard`, cheap, and is built as `Class(options, card)`.
+    Args:
+        options: which captioner and how it generates.
+        card: its card when already known, which saves hashing the weights again; None: it is described here.
     """
 
     card: CaptionerCard
+
+    def __init__(self, options: CaptionOptions, card: CaptionerCard | None = None) -> None: ...
+
+    @classmethod
+    def describe(cls, options: CaptionOptions) -> CaptionerCard:
+        """The card of the captioner that the options ask for; cheap, without loading weights."""
+        ...
 
     def caption(
         self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str], *, seeds: Sequence[int]

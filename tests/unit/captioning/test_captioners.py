@@ -250,8 +250,16 @@ def test_a_hub_model_is_keyed_by_its_commit(monkeypatch: pytest.MonkeyPatch, vid
 
 
 @pytest.mark.parametrize("name", sorted(CAPTIONERS))
-def test_every_entry_of_the_catalogue_names_source_and_licence(name: str) -> None:
-    entry = CAPTIONERS[name]
-    assert entry.source
-    assert entry.licence
-    assert callable(entry.build)
+def test_every_captioner_of_the_table_says_what_it_is(name: str) -> None:
+    info = CAPTIONERS[name]
+    assert info.name == name
+    assert info.summary
+    assert info.source
+    assert info.licence
+    assert callable(info.build.describe)
+
+
+@pytest.mark.parametrize("path", ["pathlib:Path", "os:getcwd", "conical.captioning:CAPTIONERS"])
+def test_what_is_no_captioner_is_refused(path: str) -> None:
+    with pytest.raises(ConfigError, match=f"captioner '{path}' must be a class with describe and caption, got"):
+        describe_captioner(CaptionOptions(captioner=path))
