@@ -54,6 +54,30 @@ def test_no_module_of_the_package_is_named_like_the_standard_library() -> None:
     assert [path for path in modules if path.stem in sys.stdlib_module_names] == []
 
 
+# every room may have one of these
+SHARED_STEMS = ("__init__", "options", "table")
+
+
+def stems_of_several_rooms(package: Path) -> dict[str, list[str]]:
+    """File stems that occur in more than one first-level package, with those packages."""
+    rooms: dict[str, set[str]] = {}
+    for path in package.glob("*/**/*.py"):
+        rooms.setdefault(path.stem, set()).add(path.relative_to(package).parts[0])
+    return {stem: sorted(names) for stem, names in sorted(rooms.items()) if len(names) > 1 and stem not in SHARED_STEMS}
+
+
+def test_no_file_is_named_like_one_of_another_room() -> None:
+    # a stack trace or an open tab shows the stem alone
+    assert stems_of_several_rooms(ROOT / "platform" / "conical") == {}
+
+
+def test_a_stem_of_two_rooms_is_noticed(tmp_path: Path) -> None:
+    for name in ("a/__init__", "b/__init__", "a/rows", "b/deeper/rows", "a/options", "b/options", "a/one", "a/sub/one"):
+        (tmp_path / f"{name}.py").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.py").touch()
+    assert stems_of_several_rooms(tmp_path) == {"rows": ["a", "b"]}
+
+
 def test_a_shadowing_name_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "queue.py").touch()
     (tmp_path / "platform").mkdir()
