@@ -31,7 +31,7 @@ def print_status(experiment: Experiment, workspace: Workspace) -> None:
         experiment: its settings.
         workspace: what is looked at; nothing is written.
     """
-    from conical.library.state import dataset_state, frames_state
+    from conical.library.data_state import dataset_state, frames_state
     from conical.runs.state import (
         captioner_frames_recipe,
         evaluation_states,

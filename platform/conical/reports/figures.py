@@ -13,6 +13,7 @@ from conical.reports.groups import group_names, group_rows, set_mark
 from conical.reports.plotting import LINE_STYLES, PALETTE, Drawing, blank, headline, legend_below, render, short
 from conical.reports.rank_figures import hub_drawings, rank_drawings
 from conical.reports.rows import Curve, MetricValue, RunRow
+from conical.reports.samples import HubSample, RankSample
 from conical.reports.sweep_figures import sweep_drawings
 
 _OBJECTIVE = "R1"
@@ -21,7 +22,8 @@ _OBJECTIVE = "R1"
 def report_drawings(data: ReportData) -> dict[str, tuple[Drawing, ...]]:
     """Every figure the data allow, by section of the page: results, sweep, curves, ranks, hubs."""
     # a run keeps its colour through all figures
-    labels = dict.fromkeys(part.label for part in (*data.rows, *data.curves, *data.ranks, *data.hubs))
+    parts: tuple[RunRow | Curve | RankSample | HubSample, ...] = (*data.rows, *data.curves, *data.ranks, *data.hubs)
+    labels = dict.fromkeys(part.label for part in parts)
     colours = {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(labels)}
     groups = group_rows(data.rows)
     named = zip(group_names(groups), groups, strict=True)

@@ -82,11 +82,11 @@ def compare_methods(
 
 def unpaired_seeds(a: list[RunFolder], b: list[RunFolder]) -> str:
     """The seeds that `compare_methods` leaves out since the other method has no run of them, in words; "" if none."""
-    seeds = [{run.read().seed for run in runs} for runs in (a, b)]
+    seeds_a, seeds_b = ({run.read().seed for run in runs} for runs in (a, b))
     notes = [
-        f"seed {', '.join(map(str, sorted(own - other)))} of {runs[0].read().label}"
-        for runs, own, other in ((a, *seeds), (b, *reversed(seeds)))
-        if own - other
+        f"seed {', '.join(map(str, sorted(unpaired)))} of {runs[0].read().label}"
+        for runs, unpaired in ((a, seeds_a - seeds_b), (b, seeds_b - seeds_a))
+        if unpaired
     ]
     return f"Left out, as the other has no run of it: {'; '.join(notes)}." if notes else ""
 

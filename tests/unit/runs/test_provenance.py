@@ -43,7 +43,7 @@ def test_a_copy_of_the_package_has_the_same_hash(copied: Path) -> None:
         "workbench/tiny_models/build.py",
         "workbench/frame_accuracy/suite.py",
         "reports/tables.py",
-        "runs/report/gather.py",
+        "runs/report/builder.py",
         "library/auditing.py",
         "tracking/mlflow_tracker.py",
         "cli/main.py",

@@ -12,7 +12,7 @@ import pytest
 from clip_factory import named_indices, write_clip, write_pictures
 from conical.core.errors import ConfigError, DecodeError
 from conical.video import FrameRecipe, probe, sample_frames
-from conical.workbench.frame_accuracy.clips import copy_from_second_key
+from conical.workbench.frame_accuracy.clip_files import copy_from_second_key
 
 B_FRAMES = {"bf": "3", "b_strategy": "0", "g": "12"}
 OPEN_GOP = {"x264-params": "open-gop=1:keyint=8:min-keyint=8:bframes=3:b-adapt=0:scenecut=0"}

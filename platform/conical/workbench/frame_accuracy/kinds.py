@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from conical.workbench.frame_accuracy.clips import ClipKind
+from conical.workbench.frame_accuracy.clip_files import ClipKind
 
 _GROUP = 12
 _H264 = {"crf": "8", "preset": "veryfast", "g": str(_GROUP), "bf": "0"}

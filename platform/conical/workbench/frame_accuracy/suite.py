@@ -13,7 +13,7 @@ from conical.core.options import require
 from conical.core.records import SampledFrames
 from conical.video.decode import sample_frames
 from conical.video.recipe import FrameRecipe
-from conical.workbench.frame_accuracy.clips import ClipKind
+from conical.workbench.frame_accuracy.clip_files import ClipKind
 from conical.workbench.frame_accuracy.marks import read_name
 
 _SIZE_PX = 64
