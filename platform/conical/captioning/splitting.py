@@ -12,8 +12,9 @@ from collections.abc import Callable
 DEFAULT_LIMIT = 70
 
 # Each pattern matches the white space to cut at; the last resort, inside a word, has none.
-_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
-_CLAUSE_END = re.compile(r"(?<=[,;:，；：])\s+|\s+(?=[-–—]\s)")
+# marks of Chinese and Japanese end a sentence without a blank after them
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？｡])\s*")
+_CLAUSE_END = re.compile(r"(?<=[,;:])\s+|(?<=[，；：、])\s*|\s+(?=[-–—]\s)")
 _WORD_END = re.compile(r"\s+")
 _BOUNDARIES = (_SENTENCE_END, _CLAUSE_END, _WORD_END)
 
@@ -27,8 +28,8 @@ def split_text(text: str, *, count_tokens: Callable[[str], int], limit: int = DE
         limit: most tokens a piece may have, >= 1.
 
     Returns:
-        The pieces in order; joined with blanks they give every word back. A single word above the limit is cut inside
-        the word. A text without words gives no piece.
+        The pieces in order; nothing but white space between them is left out. A single word above the limit is cut
+        inside the word. A text without words gives no piece.
 
     Raises:
         ValueError: `limit` is below 1, or a single character has more tokens than `limit`.
@@ -51,13 +52,21 @@ def _split(text: str, *, count_tokens: Callable[[str], int], limit: int, level: 
     if level == len(_BOUNDARIES):
         return _split_word(text, count_tokens=count_tokens, limit=limit)
     pieces: list[str] = []
-    for part in _BOUNDARIES[level].split(text):
-        joined = f"{pieces[-1]} {part}" if pieces else part
-        if pieces and count_tokens(joined) <= limit:
-            pieces[-1] = joined
+    first = 0  # where the last piece begins
+    for begin, end in _parts(text, _BOUNDARIES[level]):
+        if pieces and count_tokens(text[first:end]) <= limit:
+            pieces[-1] = text[first:end]
         else:
-            pieces.extend(_split(part, count_tokens=count_tokens, limit=limit, level=level + 1))
+            pieces.extend(_split(text[begin:end], count_tokens=count_tokens, limit=limit, level=level + 1))
+            first = end - len(pieces[-1])
     return pieces
+
+
+def _parts(text: str, boundary: re.Pattern[str]) -> list[tuple[int, int]]:
+    """Begin and end of each part between boundaries; none is empty."""
+    cuts = [(match.start(), match.end()) for match in boundary.finditer(text)]
+    begins, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(text)]
+    return [(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
 
 
 def _split_word(word: str, *, count_tokens: Callable[[str], int], limit: int) -> list[str]:

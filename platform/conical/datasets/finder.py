@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ _NO_VIDEO = IMAGE_SUFFIXES | {
     *(".vtt", ".ass", ".info", ".log", ".lock", ".md5", ".sha256", ".py", ".sh", ".parquet", ".arrow", ".feather"),
     *(".pkl", ".pickle", ".npy", ".npz", ".pt", ".pth", ".safetensors", ".h5", ".hdf5", ".mat", ".lmdb", ".sqlite"),
     *(".db", ".idx", ".bin", ".wav", ".mp3", ".aac", ".flac", ".m4a", ".opus", ".zip", ".tar", ".gz", ".tgz", ".xz"),
-    *(".7z", ".rar", ".part", ".tmp", ".crdownload", ".ytdl"),
+    *(".7z", ".rar", ".part", ".tmp", ".crdownload", ".ytdl", ".download", ".aria2"),
+    # what downloaders leave beside a video
+    *(".description", ".url", ".webloc", ".desktop", ".srv1", ".srv2", ".srv3", ".ttml", ".sbv", ".lrc", ".nfo"),
+    *(".torrent", ".sub"),
 }
 
 
@@ -41,7 +45,8 @@ def find_videos(root: str | Path, names: Mapping[str, Sequence[str]]) -> FoundVi
     """Look for videos under a folder and all that is below it.
 
     A video is a file whose name, with or without its extension, is one of the wanted names; or a folder of that name
-    that holds images. Copies of one file count as one, the first by path. Links are followed.
+    that holds images. Names are compared in Unicode's composed form: a Mac writes them decomposed. Copies of one file
+    count as one, the first by path. Links are followed.
 
     Args:
         root: the folder.
@@ -53,11 +58,12 @@ def find_videos(root: str | Path, names: Mapping[str, Sequence[str]]) -> FoundVi
     owners: dict[str, set[str]] = defaultdict(set)
     for video_id, spellings in names.items():
         for spelling in spellings:
-            owners[spelling].add(video_id)
+            owners[_composed(spelling)].add(video_id)
     found: dict[str, list[str]] = defaultdict(list)
     for name, path in _candidates(Path(root)):
         # "a.b.mp4" may be the video "a.b", and a name of a list may carry its extension already
-        for video_id in owners.get(name, set()) | owners.get(Path(name).stem, set()):
+        composed = _composed(name)
+        for video_id in owners.get(composed, set()) | owners.get(Path(composed).stem, set()):
             found[video_id].append(path)
     uris, ambiguous = {}, {}
     for video_id, paths in found.items():
@@ -66,6 +72,10 @@ def find_videos(root: str | Path, names: Mapping[str, Sequence[str]]) -> FoundVi
             ambiguous[video_id] = (first, *others)
         uris[video_id] = first
     return FoundVideos(uris=uris, ambiguous=ambiguous)
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _candidates(root: Path) -> Iterator[tuple[str, str]]:

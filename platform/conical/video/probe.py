@@ -11,6 +11,8 @@ from conical.video.backends.image_order import IMAGES_FPS, ordered_images
 from conical.video.container import container_kind, num_missing_bytes
 
 IMAGES_CONTAINER = "images"
+# codecs of single pictures; a film in one of them is read where the file has no other stream
+_PICTURES = frozenset({"mjpeg", "png", "bmp", "tiff", "webp", "gif"})
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """Facts about the first video stream of a file.
+    """Facts about the video of a file: its first stream of moving pictures.
 
     Args:
         path: the file.
@@ -34,7 +36,7 @@ class VideoInfo:
         num_declared_frames: frames by the header; 0 if it does not say.
         has_b_frames: the stream is stored in another order than it is shown.
         stream_index: number of the stream in the file.
-        num_video_streams: how many there are; only the first is read.
+        num_video_streams: how many there are, covers and previews included; one is read.
     """
 
     path: Path
@@ -69,7 +71,10 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read all packets of the first video stream and say what is there; of a folder of images, its names.
+    """Read all packets of the video and say what is there; of a folder of images, its names.
+
+    The video is the first stream of moving pictures: covers and previews, which phones, podcasts and downloaders put
+    into files, are none.
 
     A file is `truncated` when its container's length fields run past the end of the file and packets are missing (or
     their number is not declared), or when its last packet is cut. A complete file with fewer packets than declared is
@@ -77,7 +82,7 @@ def probe(path: str | Path) -> VideoInfo:
 
     Raises:
         DecodeError: `missing`, `empty`, `not_a_video`, `no_video_stream`, `truncated` or `corrupt`; `refused` for a
-            folder whose order is not clear.
+            folder whose order is not clear, a file that no decoder knows, or what is no regular file.
     """
     import av
 
@@ -85,7 +90,7 @@ def probe(path: str | Path) -> VideoInfo:
     if path.is_dir():
         return _describe_folder(path)
     if not path.is_file():
-        raise DecodeError("missing", f"{path.name}: no such file")
+        raise _no_file(path)
     if path.stat().st_size == 0:
         raise DecodeError("empty", f"{path.name}: the file has zero bytes")
     try:
@@ -112,6 +117,31 @@ def _describe_folder(path: Path) -> VideoInfo:
     )
 
 
+def _no_file(path: Path) -> DecodeError:
+    if path.is_symlink() and not path.exists():
+        return DecodeError("missing", f"{path.name}: a link that leads nowhere ({path.readlink()})")
+    if path.exists():
+        return DecodeError("refused", f"{path.name}: neither a file nor a folder of images")
+    return DecodeError("missing", f"{path.name}: no such file")
+
+
+def _moving_pictures(path: Path, container: InputContainer) -> VideoStream:
+    """The first video stream that is no cover or preview.
+
+    Raises:
+        DecodeError: `no_video_stream`, there are only such.
+    """
+    from av.stream import Disposition
+
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    moving = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    if not moving:
+        raise DecodeError("no_video_stream", f"{path.name}: a cover picture, but no video ({container.format.name})")
+    # Matroska files of some tools carry the cover as an ordinary track of a picture format
+    films = [stream for stream in moving if stream.codec_context is None or stream.codec_context.name not in _PICTURES]
+    return (films or moving)[0]
+
+
 def _unreadable(path: Path, error: Exception) -> DecodeError:
     reason = getattr(error, "strerror", None) or str(error)
     if container_kind(path) is None:
@@ -130,7 +160,9 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
         if missing := num_missing_bytes(path):
             raise _truncated(path, missing)
         raise DecodeError("no_video_stream", f"{path.name}: {container.format.name} without a video stream")
-    stream = container.streams.video[0]
+    stream = _moving_pictures(path, container)
+    if stream.codec_context is None:
+        raise DecodeError("refused", f"{path.name}: no decoder for the codec of its video stream")
     packets = [_Packet.of(packet) for packet in container.demux(stream) if not _is_flush(packet)]
     _refuse_cut_file(path, stream, packets)
     seconds, origin = _presentation_times(stream, packets)

@@ -89,3 +89,22 @@ def test_clip_tokens_are_counted_as_the_real_tokenizer_does() -> None:
     pieces = split_text(text, count_tokens=lambda piece: len(tokenizer.encode(piece)))
     assert all(len(tokenizer.encode(piece)) <= 70 for piece in pieces)
     assert " ".join(pieces) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("一只狗在跑。它跳起来，然后休息。猫在看。", ["一只狗在跑。", "它跳起来，", "然后休息。", "猫在看。"]),
+        ("犬が走る。跳ぶ！休む？はい。", ["犬が走る。跳ぶ！", "休む？はい。"]),
+        ("狗跑。 猫看。", ["狗跑。 猫看。"]),
+    ],
+)
+def test_chinese_and_japanese_sentences_end_at_their_own_marks(text: str, pieces: list[str]) -> None:
+    assert split_text(text, count_tokens=characters, limit=8) == pieces
+
+
+@given(st.text(alphabet="ab 。，！.!, 犬", max_size=40), st.integers(1, 9))
+def test_nothing_but_white_space_is_lost_in_any_script(text: str, limit: int) -> None:
+    pieces = split_text(text, count_tokens=characters, limit=limit)
+    assert "".join("".join(pieces).split()) == "".join(text.split())
+    assert all(0 < len(piece) <= limit for piece in pieces)

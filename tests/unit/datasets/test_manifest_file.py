@@ -126,7 +126,7 @@ def test_blank_captions_are_kept_for_the_import_to_count(tmp_path: Path) -> None
     [
         ({**ROW, "splt": "x"}, r"line 1: unknown field 'splt'; allowed are video_id, .*Did you mean 'split'"),
         ({"video_id": "a", "uri": "a.mp4"}, "line 1: the field 'split' is missing"),
-        ({**ROW, "split": "training"}, "line 1: split of a must be one of train, val, test; got 'training'"),
+        ({**ROW, "split": "holdout"}, "line 1: split of a must be one of train, val, test; got 'holdout'"),
         ({**ROW, "captions": "one"}, "line 1: captions must be list, got 'one'"),
         ({**ROW, "captions": [1]}, r"line 1: captions must be a list of strings, got \[1\]"),
         ({**ROW, "start_seconds": True}, "line 1: start_seconds must be int, got True"),

@@ -223,7 +223,7 @@ def _broken(**changes: Any) -> dict[str, Any]:
             _broken(url="https://example.org/1"),
             r"videos\[0\]: url must be an address of a YouTube video, got 'https://e",
         ),
-        (_broken(split="dev"), r"videos\[0\]: split must be one of train, validate, test; got 'dev'"),
+        (_broken(split="holdout"), r"videos\[0\]: split must be one of train, validate, test; got 'holdout'"),
         (_broken(video_id=7), r"videos\[0\]: video_id must be str, got 7"),
         (_broken(video_id="../7"), r"json has sentences of 'video600', which is none of its videos: get it anew"),
         (

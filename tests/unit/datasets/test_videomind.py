@@ -116,7 +116,7 @@ def test_one_file_may_be_named(tmp_path: Path) -> None:
         ("test.json", '[{"video_id": 1, "factual": "x"}]', "test.json, entry 0: video_id must be str, got 1"),
         (
             "test.json",
-            '[{"video_id": "a", "factual": "x", "split": "dev"}]',
+            '[{"video_id": "a", "factual": "x", "split": "holdout"}]',
             "entry 0: split of a must be one of train",
         ),
         ("test.json", "3", "test.json must be list, got 3"),

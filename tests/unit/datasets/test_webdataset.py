@@ -175,8 +175,8 @@ def test_a_sample_of_no_split_or_an_unknown_one_is_named(tmp_path: Path) -> None
     write_shard(tmp_path / "00000.tar", {"k.mp4": b""})
     with pytest.raises(DataError, match=r"00000.tar, sample 'k' has no split: name the shard train-…, val-… or test-…"):
         read_webdataset(tmp_path)
-    write_shard(tmp_path / "00000.tar", {"k.json": _json(split="dev")})
-    with pytest.raises(DataError, match=r"sample 'k': split of k must be one of train, val, test; got 'dev'"):
+    write_shard(tmp_path / "00000.tar", {"k.json": _json(split="holdout")})
+    with pytest.raises(DataError, match=r"sample 'k': split of k must be one of train, val, test; got 'holdout'"):
         read_webdataset(tmp_path)
 
 

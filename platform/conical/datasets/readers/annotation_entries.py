@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from conical.core.errors import DataError
 from conical.core.records import VideoRecord
+from conical.datasets.split_names import split_named
 
 Kind = TypeVar("Kind")
 _LARGEST = 2**63
@@ -60,8 +61,10 @@ def to_record(where: str, **fields: Any) -> VideoRecord:
     """
     for name, value in fields.items():
         require_storable(value, f"{where}: {name}")
+    split = fields.get("split", "")
+    named = split_named(split) if isinstance(split, str) else ""
     try:
-        return VideoRecord(**{"uri": "", **fields})
+        return VideoRecord(**{"uri": "", **fields, **({"split": named} if named else {})})
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
 

@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -21,6 +21,8 @@ from conical.core.errors import DataError
 
 # The largest published file is about 20 MB. A zip of a few kB can swell to terabytes, so there must be a limit.
 MAX_BYTES = 1 << 29
+_SHOWN = 40  # letters of a name in a message, and names
+_LONGEST_CELL = 2**31 - 1  # what a C long holds everywhere
 _SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".txt", ".pkl"})
 
 
@@ -193,16 +195,32 @@ def read_rows(file: AnnotationFile, *columns: str) -> list[tuple[int, dict[str, 
     Raises:
         DataError: a column is missing, or a row has not as many cells as the header.
     """
-    reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
+    reader = open_csv(io.StringIO(read_text(file), newline=""))
     try:
         names = column_names(reader, str(file))
         for column in columns:
             if column not in names:
-                held = ", ".join(names) or "none"
+                held = listed_names(names)
                 raise DataError(f"{file} must have a column {column!r}, it has {held}: take the published file")
         return list(csv_rows(reader, str(file)))
     except csv.Error as error:
         raise DataError(f"{file} is not CSV after line {reader.line_num} ({error}): download it again") from error
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """Names of a file for a message; a file that is no table may have one of a megabyte."""
+    short = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…" for name in names[:_SHOWN]]
+    return ", ".join(short) or "none"
+
+
+def open_csv(stream: Iterable[str]) -> csv.DictReader[str]:
+    """A reader of CSV with a header; cells may be of any length.
+
+    Args:
+        stream: its lines, opened with `newline=""`.
+    """
+    csv.field_size_limit(_LONGEST_CELL)  # of the whole process; Python's own limit is 131,072 characters
+    return csv.DictReader(stream)
 
 
 def column_names(reader: csv.DictReader[str], where: str) -> Sequence[str]:

@@ -23,10 +23,13 @@ from conical.datasets.readers.annotation_files import (
     AnnotationFile,
     column_names,
     csv_rows,
+    listed_names,
+    open_csv,
     parse_json,
     read_lines,
     read_text,
 )
+from conical.datasets.split_names import split_named
 
 CAPTION_FILES = ("captions.json", "captions.csv")
 
@@ -49,9 +52,10 @@ def read_frames_folder(root: str | Path) -> Annotations:
     splits = _listed_splits(root)
     for entry in _read_json(path) if path.suffix == ".json" else _read_csv(path):
         captions.setdefault(entry.video_id, []).extend(entry.captions)
-        if entry.split and (held := splits.setdefault(entry.video_id, entry.split)) != entry.split:
+        split = split_named(entry.split) or entry.split
+        if split and (held := splits.setdefault(entry.video_id, split)) != split:
             raise DataError(
-                f"{entry.where}: {entry.video_id!r} must have one split, got {held} elsewhere and {entry.split} here"
+                f"{entry.where}: {entry.video_id!r} must have one split, got {held} elsewhere and {split} here"
             )
     for video_id in captions:
         if video_id not in splits:
@@ -101,12 +105,12 @@ def _listed_splits(root: Path) -> dict[str, str]:
 
 
 def _read_csv(path: Path) -> Iterator[_Entry]:
-    reader = csv.DictReader(io.StringIO(read_text(AnnotationFile(path)), newline=""))
+    reader = open_csv(io.StringIO(read_text(AnnotationFile(path)), newline=""))
     try:
         columns = column_names(reader, str(path))
         for column in ("video_id", "caption"):
             if column not in columns:
-                held = ", ".join(columns) or "none"
+                held = listed_names(columns)
                 raise DataError(f"{path} must have a column {column!r}, it has {held}: write a header")
         for line, row in csv_rows(reader, str(path)):
             yield _Entry(

@@ -26,7 +26,7 @@ from conical.core.records import VideoRecord
 from conical.datasets.addresses import confined_path
 from conical.datasets.annotations import Annotations
 from conical.datasets.readers.annotation_entries import to_record
-from conical.datasets.readers.annotation_files import column_names, csv_rows, parse_json
+from conical.datasets.readers.annotation_files import column_names, csv_rows, open_csv, parse_json
 
 FILE_NAMES = ("manifest.jsonl", "manifest.csv", "manifest.parquet")
 _FIELDS = tuple(field.name for field in fields(VideoRecord))
@@ -105,7 +105,7 @@ def _read_json_lines(path: Path) -> Iterator[_Row]:
 
 def _read_csv(path: Path) -> Iterator[_Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+        reader = open_csv(file)
         if "captions" in column_names(reader, str(path)):
             raise DataError(f"{path} must have a column 'caption' with one a row, got 'captions': rename or split it")
         yield from _merged(_csv_rows(reader, path))

@@ -29,6 +29,7 @@ from conical.datasets.annotations import Annotations, PublishedList
 from conical.datasets.readers.annotation_entries import entry, split_of_each, to_record, typed
 from conical.datasets.readers.annotation_files import AnnotationFile, AnnotationFiles, read_ids, read_json, read_rows
 from conical.datasets.readers.reader_options import require_option
+from conical.datasets.split_names import split_named
 from conical.datasets.validation import hold_out
 
 MSRVTT_SPLITS = ("1k-A", "1k-A-7k", "1k-B", "full")
@@ -57,7 +58,6 @@ MSRVTT_LISTS = {
         "test-full": PublishedList(count=2990, ids_hash="1b8acca6a94d2b4d"),
     },
 }
-_OFFICIAL = {"train": "train", "validate": "val", "test": "test"}
 _TRAIN_9K = ("MSRVTT_train.9k.csv", "train_list_jsfusion.txt")
 _YOUTUBE_ID = re.compile(r"(?:[?&]v=|youtu\.be/)([\w-]{11})")
 
@@ -147,15 +147,15 @@ def _to_video(video: Mapping[str, Any], where: str, captions: Sequence[str]) -> 
     match = _YOUTUBE_ID.search(url)
     if match is None:
         raise DataError(f"{where}: url must be an address of a YouTube video, got {url!r}: take the published file")
-    if split not in _OFFICIAL:
-        raise DataError(f"{where}: split must be one of {', '.join(_OFFICIAL)}; got {split!r}: take the published file")
+    if not split_named(split):
+        raise DataError(f"{where}: split must be one of train, validate, test; got {split!r}: take the published file")
     extra: dict[str, Any] = {
         "source_start_seconds": float(entry(video, "start time", float, where)),
         "source_end_seconds": float(entry(video, "end time", float, where)),
     }
     if "category" in video:
         extra["category"] = entry(video, "category", int, where)
-    return _Video(where=where, split=_OFFICIAL[split], source_id=match[1], extra=extra, captions=tuple(captions))
+    return _Video(where=where, split=split_named(split), source_id=match[1], extra=extra, captions=tuple(captions))
 
 
 def _read_lists(files: AnnotationFiles, videos: Mapping[str, _Video], split: str) -> _Lists:

@@ -29,6 +29,7 @@ from conical.core.shards import SHARD_SUFFIX, ShardIndex, index_shard, member_ch
 from conical.datasets.annotations import Annotations
 from conical.datasets.readers.annotation_entries import to_record
 from conical.datasets.readers.annotation_files import parse_json
+from conical.datasets.split_names import split_named
 
 # fmt: off
 VIDEO_EXTENSIONS = frozenset((
@@ -36,7 +37,6 @@ VIDEO_EXTENSIONS = frozenset((
     "ogg", "gif", "vob", "asf", "h264", "h265", "hevc",
 ))
 # fmt: on
-_SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _COMPRESSED = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 _KEY = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<extension>[^/]+)")
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {
@@ -125,7 +125,7 @@ class _Sample:
         )
 
     def _split(self, said: Mapping[str, Any]) -> str:
-        by_object = _SPLIT_NAMES.get(said.get("split", ""), said.get("split", ""))
+        by_object = split_named(said.get("split", "")) or said.get("split", "")
         splits = {split for split in (self.shard_split, by_object) if split}
         if len(splits) > 1:
             raise DataError(
@@ -220,7 +220,7 @@ def _sound_index(path: Path, address: str) -> ShardIndex:
 def _split_of_shard(address: PurePosixPath) -> str:
     """By its folders and by the letters that its name begins with; "" if none names a split."""
     words = [*address.parts[:-1], re.split(r"[^A-Za-z]", address.name, maxsplit=1)[0]]
-    splits = {_SPLIT_NAMES[word.lower()] for word in words if word.lower() in _SPLIT_NAMES}
+    splits = {split for word in words if (split := split_named(word))}
     if len(splits) > 1:
         raise DataError(f"{address} must name one split, got {' and '.join(sorted(splits))}: rename it")
     return splits.pop() if splits else ""

@@ -17,11 +17,13 @@ from conical.video.probe import VideoInfo
 
 if TYPE_CHECKING:
     from av import FFmpegError, VideoFrame
+    from av.container import InputContainer
     from av.video.reformatter import VideoReformatter
+    from av.video.stream import VideoStream
 
 
 def pyav_frames(info: VideoInfo) -> Generator[DecodedFrame]:
-    """Every frame of the first video stream.
+    """Every frame of the video stream that the probe chose.
 
     Raises:
         DecodeError: `corrupt`, the decoder refuses a packet.
@@ -32,7 +34,7 @@ def pyav_frames(info: VideoInfo) -> Generator[DecodedFrame]:
     to_rgb = partial(_to_rgb, VideoReformatter())
     try:
         with av.open(info.path) as container:
-            stream = container.streams.video[0]
+            stream = _stream_of(container, info)
             # one thread a file: ingest runs one file a core, and errors then surface at the packet that causes them
             stream.thread_count = 1
             origin: float | None = None
@@ -83,12 +85,16 @@ def key_frame_sizes(info: VideoInfo) -> set[tuple[int, int]]:
 
     try:
         with av.open(info.path) as container:
-            stream = container.streams.video[0]
+            stream = _stream_of(container, info)
             stream.thread_count = 1
             stream.codec_context.skip_frame = "NONKEY"
             return {(frame.width, frame.height) for frame in container.decode(stream)}
     except av.error.FFmpegError as error:
         raise _packet_refused(info, error) from error
+
+
+def _stream_of(container: InputContainer, info: VideoInfo) -> VideoStream:
+    return next(stream for stream in container.streams.video if stream.index == info.stream_index)
 
 
 def _packet_refused(info: VideoInfo, error: FFmpegError) -> DecodeError:
