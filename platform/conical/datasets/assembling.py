@@ -42,14 +42,16 @@ def assemble(
     """
     records = _with_files(annotations, Path(root), name=name, videos=videos)
     kept = [_without_blank_captions(record) for record in records]
-    found = Counter(record.split for record in kept if record.uri)
+    num_present = Counter(record.split for record in kept if record.uri)
     absent = [video_id for ids in annotations.absent.values() for video_id in ids]
     expected = Counter(record.split for record in kept)
     expected.update({split: len(ids) for split, ids in annotations.absent.items()})
     summary = DatasetSummary(
         name=name,
         variant=annotations.variant,
-        splits={split: SplitCount(expected=expected[split], found=found[split]) for split in SPLITS if expected[split]},
+        splits={
+            split: SplitCount(expected=expected[split], found=num_present[split]) for split in SPLITS if expected[split]
+        },
         num_captions=sum(len(record.captions) for record in kept),
         num_blank_captions=sum(len(record.captions) for record in records)
         - sum(len(record.captions) for record in kept),
@@ -151,21 +153,21 @@ def _with_files(annotations: Annotations, root: Path, *, name: str, videos: str)
         for record in annotations.videos
         if not record.uri
     }
-    found = find_videos(searched, wanted) if wanted else None
-    if found is not None and found.ambiguous:
+    places = find_videos(searched, wanted) if wanted else None
+    if places is not None and places.ambiguous:
         listed = "; ".join(
-            f"{video_id}: {', '.join(paths)}" for video_id, paths in sorted(found.ambiguous.items())[:_NAMED]
+            f"{video_id}: {', '.join(paths)}" for video_id, paths in sorted(places.ambiguous.items())[:_NAMED]
         )
         raise DataError(
-            f"{len(found.ambiguous):,} videos of {name!r} have several files that differ ({listed}): remove the wrong "
+            f"{len(places.ambiguous):,} videos of {name!r} have several files that differ ({listed}): remove the wrong "
             "ones, or name the folder that holds the videos (--option videos=FOLDER)"
         )
     records = []
     for record in annotations.videos:
         uri = record.uri
         if not uri:
-            assert found is not None
-            place = found.uris.get(record.video_id)
+            assert places is not None
+            place = places.uris.get(record.video_id)
             uri = "" if place is None else str(Path(videos) / place)
         else:
             # one spelling a file, so that whoever compares addresses (the audit of splits) compares files
@@ -178,8 +180,8 @@ def _missing_addresses(annotations: Annotations, records: Sequence[VideoRecord])
     """A sentence about the listed addresses that hold no file, if there are such."""
     missing = [
         f"{record.video_id} at {record.uri}"
-        for record, found in zip(annotations.videos, records, strict=True)
-        if record.uri and not found.uri
+        for record, assembled in zip(annotations.videos, records, strict=True)
+        if record.uri and not assembled.uri
     ]
     more = " …" if len(missing) > _NAMED else ""
     return [f"listed but not there: {', '.join(sorted(missing)[:_NAMED])}{more}"] if missing else []

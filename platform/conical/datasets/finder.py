@@ -59,14 +59,14 @@ def find_videos(root: str | Path, names: Mapping[str, Sequence[str]]) -> FoundVi
     for video_id, spellings in names.items():
         for spelling in spellings:
             owners[_composed(spelling)].add(video_id)
-    found: dict[str, list[str]] = defaultdict(list)
+    paths_by_video: dict[str, list[str]] = defaultdict(list)
     for name, path in _candidates(Path(root)):
         # "a.b.mp4" may be the video "a.b", and a name of a list may carry its extension already
         composed = _composed(name)
         for video_id in owners.get(composed, set()) | owners.get(Path(composed).stem, set()):
-            found[video_id].append(path)
+            paths_by_video[video_id].append(path)
     uris, ambiguous = {}, {}
-    for video_id, paths in found.items():
+    for video_id, paths in paths_by_video.items():
         first, *others = sorted(paths)
         if any(_differ(Path(root) / first, Path(root) / other) for other in others):
             ambiguous[video_id] = (first, *others)

@@ -105,13 +105,13 @@ def _near_duplicates(view: DatasetView, report: Report) -> tuple[list[Finding], 
         signatures = frame_signatures(store.read(record.video_id).frames)
         videos.append(SignedVideo(video_id=record.video_id, split=record.split, signatures=signatures))
         report(Progress(stage="audit: frames", done=number, total=len(records), unit="videos"))
-    found = find_near_duplicates(
+    findings = find_near_duplicates(
         videos,
         report=lambda done, total: report(
             Progress(stage="audit: compare", done=done / 1e6, total=total / 1e6, unit="million pairs")
         ),
     )
-    return found, f"frames of {_coverage(view, records)} compared"
+    return findings, f"frames of {_coverage(view, records)} compared"
 
 
 def _coverage(view: DatasetView, compared: Sequence[object]) -> str:

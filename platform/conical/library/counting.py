@@ -83,9 +83,9 @@ def dataset_statistics(
     if not view.records:
         raise DataError(f"dataset {view.folder!r} has no video: import it again")
     facts = {} if view.frames is None else read_frame_facts(view.frames)
-    found = list(caption_distributions(view.records, count_tokens=build_token_counter(experiment.model)))
-    found += [one for one in (_durations(view, facts), _file_sizes(view, workspace)) if one is not None]
-    drawing = distributions_drawing(found, dataset=view.folder)
+    distributions = list(caption_distributions(view.records, count_tokens=build_token_counter(experiment.model)))
+    distributions += [one for one in (_durations(view, facts), _file_sizes(view, workspace)) if one is not None]
+    drawing = distributions_drawing(distributions, dataset=view.folder)
     folder = out or workspace.dataset(view.folder) / "stats"
     figures = (folder / f"{drawing.name}.png", folder / f"{drawing.name}.svg")
     for path, content in zip(figures, (drawing.png, drawing.svg), strict=True):
@@ -96,7 +96,7 @@ def dataset_statistics(
             **{split: counts for split in SPLITS if (counts := _counts(view, (split,), facts)).videos},
             "all": _counts(view, SPLITS, facts),
         },
-        distributions=tuple(found),
+        distributions=tuple(distributions),
         notes=_notes(view, facts),
         figures=figures,
     )

@@ -62,13 +62,13 @@ def find_folder(workspace: Workspace, name: str) -> str:
         DataError: none or several fit.
     """
     known = sorted(path.parent.name for path in (workspace.root / "datasets").glob("*/manifest.parquet"))
-    found = [name] if name in known else [folder for folder in known if folder.startswith(name)]
-    if len(found) == 1:
-        return found[0]
+    matches = [name] if name in known else [folder for folder in known if folder.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
     if not known:
         raise DataError(f"dataset {name!r} is not in {workspace.root}, which holds none: import it first")
-    if found:
-        raise DataError(f"dataset {name!r} fits {len(found)} folders: give more of one of {', '.join(found)}")
+    if matches:
+        raise DataError(f"dataset {name!r} fits {len(matches)} folders: give more of one of {', '.join(matches)}")
     hint = did_you_mean(name, known)
     raise DataError(f"dataset {name!r} is not in {workspace.root}: choose one of {', '.join(known)}.{hint}")
 

@@ -41,8 +41,8 @@ def _recall_drawing(name: str, rows: Sequence[RunRow], colours: Mapping[str, str
     first = rows[0]
     where = f"{first.split}, protocol {first.protocol}" + (f", set {set_mark(first)}" if first.comparable else "")
     title = f"R@1 on {where}"
-    found = [(row.label, row.metrics.get(f"t2v/{_OBJECTIVE}")) for row in rows]
-    told = "; ".join(f"{label} {metric.value:.1f}" for label, metric in found if metric)
+    recalls = [(row.label, row.metrics.get(f"t2v/{_OBJECTIVE}")) for row in rows]
+    told = "; ".join(f"{label} {metric.value:.1f}" for label, metric in recalls if metric)
     return render(
         name=f"recall_{name}",
         title=title,

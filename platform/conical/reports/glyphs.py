@@ -45,5 +45,5 @@ def _missing(text: str, path: str) -> str:
         known = font_manager.get_font(path).get_charmap()
     except RuntimeError:  # a font of bitmaps, such as colour emoji: it can draw none of them here
         return text
-    found = dict.fromkeys(text)
-    return "".join(c for c in found if ord(c) not in known and unicodedata.category(c) not in ("Cc", "Cf", "Mn"))
+    distinct = dict.fromkeys(text)
+    return "".join(c for c in distinct if ord(c) not in known and unicodedata.category(c) not in ("Cc", "Cf", "Mn"))

@@ -184,12 +184,12 @@ def published_grid(rows: Sequence[PublishedRow]) -> Grid:
     lines: dict[tuple[str, str, str], dict[str, float]] = {}
     for row in rows:
         where = f"{row.dataset} {row.split}, {row.backbone}"
-        found = lines.setdefault((where, row.method, "yes" if row.has_extra_data else "no"), {})
-        found |= {f"{row.direction} {HEADINGS[name]}": value for name, value in row.metrics.items()}
+        line = lines.setdefault((where, row.method, "yes" if row.has_extra_data else "no"), {})
+        line |= {f"{row.direction} {HEADINGS[name]}": value for name, value in row.metrics.items()}
     shown = [f"{direction} {HEADINGS[name]}" for direction in DIRECTIONS for name in _PUBLISHED_METRICS]
     body = tuple(
-        (*keys, *(f"{found[heading]:.1f}" if heading in found else _ABSENT for heading in shown))
-        for keys, found in sorted(lines.items(), key=lambda line: _place(line[0][0], lines))
+        (*keys, *(f"{values[heading]:.1f}" if heading in values else _ABSENT for heading in shown))
+        for keys, values in sorted(lines.items(), key=lambda line: _place(line[0][0], lines))
     )
     header = ("Dataset, backbone", "Method", "Extra data", *shown)
     notes = ("Not comparable with the tables of this report: other data, and the protocol is unknown.",)
@@ -216,12 +216,12 @@ def _best_cells(lines: Sequence[tuple[RunRow, str]]) -> frozenset[tuple[int, int
     best = set()
     for direction in RANKED_DIRECTIONS:
         for column, metric in enumerate(METRICS, start=2):
-            found = [
+            cells = [
                 (row.metrics.get(f"{direction}/{metric}"), line)
                 for line, (row, of_line) in enumerate(lines)
                 if of_line == direction
             ]
-            values = [(value.value, line) for value, line in found if value is not None]
+            values = [(value.value, line) for value, line in cells if value is not None]
             if len(values) > 1:
                 pick = max if higher_is_better(metric) else min
                 top = pick(value for value, _ in values)

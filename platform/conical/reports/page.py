@@ -64,7 +64,7 @@ def render_page(data: ReportData, drawings: Mapping[str, Sequence[Drawing]]) -> 
         published=_table(published_grid(data.published)) if data.published else None,
         trials=_table(sweep_grid(data.sweep)) if data.sweep else None,
         hubs=_table(hubs_grid(data.hubs)) if data.hubs else None,
-        figures={section: [_figure(drawing) for drawing in found] for section, found in drawings.items()},
+        figures={section: [_figure(drawing) for drawing in of_section] for section, of_section in drawings.items()},
         browser=_browser(data.browser) if data.browser and data.browser.views else None,
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
@@ -111,10 +111,10 @@ def _view(view: BrowserView, clips: Sequence[dict[str, Any]], numbers: Mapping[s
 
 
 def _outcomes(case: QueryCase, clips: Sequence[dict[str, Any]], numbers: Mapping[str, int]) -> dict[str, Any]:
-    found = [outcome for outcome in (case.against, case.outcome) if outcome is not None]
+    outcomes = [outcome for outcome in (case.against, case.outcome) if outcome is not None]
     return {
         "clip": clips[numbers[case.video_id]],
-        "outcomes": [(outcome, [(hit, clips[numbers[hit.video_id]]) for hit in outcome.hits]) for outcome in found],
+        "outcomes": [(outcome, [(hit, clips[numbers[hit.video_id]]) for hit in outcome.hits]) for outcome in outcomes],
     }
 
 

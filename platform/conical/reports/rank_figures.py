@@ -133,8 +133,8 @@ def _histograms(
         width = 0.84 / len(chosen)
         edges = _doubling_edges(first, last(chosen))
         for place, sample in enumerate(chosen):
-            found = values(sample)
-            shares = 100 * np.histogram(found, bins=edges)[0] / len(found)
+            numbers = values(sample)
+            shares = 100 * np.histogram(numbers, bins=edges)[0] / len(numbers)
             offset = (place - (len(chosen) - 1) / 2) * width
             panel.bar(
                 np.arange(len(shares)) + offset, shares, width, color=colours[sample.label], label=short(sample.label)

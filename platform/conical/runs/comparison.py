@@ -93,16 +93,16 @@ def unpaired_seeds(a: list[RunFolder], b: list[RunFolder]) -> str:
 
 def _by_seed(runs: list[RunFolder]) -> dict[int, RunFolder]:
     """The runs of a method; two of one seed would make the choice between them chance."""
-    found: dict[int, list[RunFolder]] = {}
+    runs_by_seed: dict[int, list[RunFolder]] = {}
     for run in runs:
-        found.setdefault(run.read().seed, []).append(run)
-    for seed, of_seed in found.items():
+        runs_by_seed.setdefault(run.read().seed, []).append(run)
+    for seed, of_seed in runs_by_seed.items():
         if len(of_seed) > 1:
             keys = ", ".join(run.path.name for run in of_seed)
             raise DataError(
                 f"{of_seed[0].read().label!r} has {len(of_seed)} runs of seed {seed} ({keys}): compare them by key"
             )
-    return {seed: of_seed[0] for seed, of_seed in found.items()}
+    return {seed: of_seed[0] for seed, of_seed in runs_by_seed.items()}
 
 
 def refuse_difference(scored: list[EvaluationRecord]) -> None:

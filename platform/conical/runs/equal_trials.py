@@ -42,17 +42,17 @@ def mark_indistinguishable(sweep: Sweep, runs: Path) -> Sweep:
         for trial in sweep.trials
         if trial.number != winner.number and trial.value is not None
     }
-    tested = {number: found for number, found in others.items() if found is not None}
+    tested = {number: ranked for number, ranked in others.items() if ranked is not None}
     num_tests = max(1, len(tested))
     near = []
-    for number, found in tested.items():
-        if not np.array_equal(found.groups, best.groups):
+    for number, ranked in tested.items():
+        if not np.array_equal(ranked.groups, best.groups):
             raise StoreError(
                 f"trial {number} of sweep {sweep.key} was scored on other val queries than the best one: delete the "
                 "sweep's folder and tune again, finished runs are kept"
             )
         verdict = compare(
-            found.ranking,
+            ranked.ranking,
             best.ranking,
             metric=name.metric,
             groups=best.groups,

@@ -17,12 +17,12 @@ def find_run(workspace: Workspace, experiment: str, name: str) -> RunFolder:
         raise DataError(
             f"run {name!r} is not in {workspace.root}: experiment {experiment!r} has no run yet, train first"
         )
-    found = [run for run in runs if run.path.name.startswith(name) or run.read().tracking_id == name]
-    if len(found) != 1:
+    matches = [run for run in runs if run.path.name.startswith(name) or run.read().tracking_id == name]
+    if len(matches) != 1:
         known = ", ".join(f"{run.path.name[:8]} ({run.read().label})" for run in runs)
-        what = "fits no run" if not found else f"fits {len(found)} runs"
+        what = "fits no run" if not matches else f"fits {len(matches)} runs"
         raise DataError(f"run {name!r} {what} of experiment {experiment!r}: choose one of {known}")
-    return found[0]
+    return matches[0]
 
 
 def scorable_runs(workspace: Workspace, experiment: str, names: list[str]) -> list[RunFolder]:

@@ -24,8 +24,8 @@ def is_losing_trial(run: RunFolder, *, allow: bool) -> bool:
         ProtocolError: it is, and `allow` is false.
     """
     record = run.read()
-    found = [read_sweep(path) for path in sorted(run.path.parent.parent.glob("sweeps/*/sweep.json"))]
-    sweeps = [sweep for sweep in found if sweep is not None]
+    stored = [read_sweep(path) for path in sorted(run.path.parent.parent.glob("sweeps/*/sweep.json"))]
+    sweeps = [sweep for sweep in stored if sweep is not None]
     trials = [(sweep, trial) for sweep in sweeps for trial in sweep.trials if trial.run_key == record.key]
     # up to 0.1.0 a sweep could meet a run that was trained by itself; that run has kept its own label
     trials = [(sweep, trial) for sweep, trial in trials if record.label == f"trial {trial.number}"]
@@ -76,13 +76,13 @@ def leak_free_list(experiment: Experiment, workspace: Workspace) -> LeakFree:
         ProtocolError: the manifest has changed since the audit, or no test video is free of leaks.
     """
     folder = experiment.dataset.folder
-    found = read_leak_free(workspace.audit(folder))
+    leak_free = read_leak_free(workspace.audit(folder))
     now = manifest_hash(read_manifest(workspace.manifest(folder)))
-    if found.manifest_hash != now:
+    if leak_free.manifest_hash != now:
         raise ProtocolError(
-            f"the leak-free list of {folder} was made for another manifest ({found.manifest_hash}, now {now}): run "
+            f"the leak-free list of {folder} was made for another manifest ({leak_free.manifest_hash}, now {now}): run "
             "conical data audit again"
         )
-    if not found.video_ids:
+    if not leak_free.video_ids:
         raise ProtocolError(f"no test video of {folder} is free of leaks: there is no leak-free subset to score")
-    return found
+    return leak_free

@@ -39,7 +39,7 @@ def supplements_state(experiment: Experiment, workspace: Workspace) -> StageStat
     for prompt in sorted(wanted):
         keys = [row.key for row in rows if row.prompt.id == prompt]
         written = [status[key] for key in keys if key in status]
-        failed = sum(found != "ok" for found in written)
+        failed = sum(status != "ok" for status in written)
         num_missing += len(keys) - len(written) if keys else 1
         parts.append(f"{prompt} {len(written)} of {len(keys)}" + (f" ({failed} failed)" if failed else ""))
     state = "fresh" if not num_missing else "partial" if any(status.get(row.key) for row in rows) else "missing"

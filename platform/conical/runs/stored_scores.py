@@ -104,7 +104,7 @@ def _other_data(scored: EvaluationRecord, now: dict[str, list[VideoRecord]]) -> 
     if gallery is not None and scored.video_ids != tuple(record.video_id for record in gallery):
         return f"on other videos ({len(scored.video_ids)}, now {len(gallery)})"
     before = scored.inputs.get("data", {})
-    changed = [split for split, found in before.items() if split in now and found != _hash_of(now[split])]
+    changed = [split for split, data_hash in before.items() if split in now and data_hash != _hash_of(now[split])]
     return f"on other videos or captions of {', '.join(changed)}" if changed else ""
 
 
@@ -123,8 +123,8 @@ def _records_now(
 
 def _options_of(name: EvaluationName, options: EvaluateOptions) -> dict[str, Any]:
     names = (*_OF_PROTOCOL[name.protocol], *_OF_FAMILY[name.family])
-    found = {option: getattr(options, option) for option in names}
-    return {option: list(value) if isinstance(value, tuple) else value for option, value in found.items()}
+    values = {option: getattr(options, option) for option in names}
+    return {option: list(value) if isinstance(value, tuple) else value for option, value in values.items()}
 
 
 def _hash_of(records: Sequence[VideoRecord]) -> str:

@@ -72,8 +72,8 @@ class CaptionLedger:
 
     def failures(self) -> list[Failure]:
         """What could not be captioned, by video and message."""
-        found = {row[0] for path in list_parts(self.path, "failures") for row in read_failure_file(path)}
-        return sorted(found, key=lambda failure: (failure.video_id, failure.kind, failure.message))
+        failures = {row[0] for path in list_parts(self.path, "failures") for row in read_failure_file(path)}
+        return sorted(failures, key=lambda failure: (failure.video_id, failure.kind, failure.message))
 
     def content_hash(self) -> str:
         """Hash of all keys and texts, whatever the order, the parts and the time they took."""

@@ -61,10 +61,10 @@ def read_dataset_book(path: str | Path) -> DatasetBook:
     if not path.is_file():
         raise StoreError(f"there is no {path}: import the dataset first (conical data import, or ingest)")
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        plain = found.pop("summary")
+        book: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        plain = book.pop("summary")
         plain["splits"] = {split: SplitCount(**count) for split, count in plain["splits"].items()}
         summary = DatasetSummary(**plain | {name: tuple(plain[name]) for name in ("missing", "notes")})
-        return DatasetBook(summary=summary, **found)
+        return DatasetBook(summary=summary, **book)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} cannot be read ({error}): delete it and import the dataset again") from error

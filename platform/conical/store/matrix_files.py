@@ -90,17 +90,17 @@ def read_positives(path: Path, *, num_rows: int, num_columns: int) -> list[list[
         DataError: not such a file, or a row or column is missing, repeated or too many.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _once_each(path, pairs))
+        entries = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _once_each(path, pairs))
     except DataError:
         raise
     except (OSError, ValueError) as error:
         raise DataError(f"positives {path} cannot be read as JSON ({error})") from error
-    if isinstance(found, dict):
-        found = _in_order(path, found, num_rows=num_rows)
-    if not isinstance(found, list) or len(found) != num_rows:
-        got = f"{len(found)} entries" if isinstance(found, list) else type(found).__name__
+    if isinstance(entries, dict):
+        entries = _in_order(path, entries, num_rows=num_rows)
+    if not isinstance(entries, list) or len(entries) != num_rows:
+        got = f"{len(entries)} entries" if isinstance(entries, list) else type(entries).__name__
         raise DataError(f"positives {path} must have one entry for each of the {num_rows} rows, got {got}")
-    positives = [entry if isinstance(entry, list) else [entry] for entry in found]
+    positives = [entry if isinstance(entry, list) else [entry] for entry in entries]
     for row, columns in enumerate(positives):
         if not columns or any(type(column) is not int or not 0 <= column < num_columns for column in columns):
             raise DataError(
@@ -110,26 +110,26 @@ def read_positives(path: Path, *, num_rows: int, num_columns: int) -> list[list[
 
 
 def _once_each(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    columns_of_row: dict[str, Any] = {}
     for row, columns in pairs:
-        if row in found:
+        if row in columns_of_row:
             # the JSON reader would keep the last and say nothing
             raise DataError(
-                f"positives {path} must name each row once, got row {row!r} with {found[row]} and with {columns}: "
-                "put its columns into one list"
+                f"positives {path} must name each row once, got row {row!r} with {columns_of_row[row]} and with "
+                f"{columns}: put its columns into one list"
             )
-        found[row] = columns
-    return found
+        columns_of_row[row] = columns
+    return columns_of_row
 
 
-def _in_order(path: Path, found: dict[str, Any], *, num_rows: int) -> list[Any]:
+def _in_order(path: Path, columns_of_row: dict[str, Any], *, num_rows: int) -> list[Any]:
     wanted = [str(row) for row in range(num_rows)]
-    missing = [row for row in wanted if row not in found]
-    unknown = [row for row in found if row not in set(wanted)]
+    missing = [row for row in wanted if row not in columns_of_row]
+    unknown = [row for row in columns_of_row if row not in set(wanted)]
     if missing or unknown:
         what = f"row {missing[0]} is missing" if missing else f"there is no row {unknown[0]!r}"
         raise DataError(f"positives {path} must name each of the rows 0 to {num_rows - 1} once: {what}")
-    return [found[row] for row in wanted]
+    return [columns_of_row[row] for row in wanted]
 
 
 def _split(address: str) -> tuple[Path, str]:

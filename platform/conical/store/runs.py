@@ -167,10 +167,10 @@ class RunFolder:
 
     def evaluation_names(self) -> tuple[EvaluationName, ...]:
         """What was scored, sorted by name."""
-        found = (json.loads(path.read_text(encoding="utf-8")) for path in self.evaluations.glob("*.json"))
+        contents = (json.loads(path.read_text(encoding="utf-8")) for path in self.evaluations.glob("*.json"))
         names = [
             EvaluationName(**{key: plain.get(key) for key in ("split", "protocol", "family", "subset")})
-            for plain in found
+            for plain in contents
         ]
         return tuple(sorted(names, key=str))
 

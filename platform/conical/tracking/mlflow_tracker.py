@@ -65,9 +65,9 @@ class MlflowTracker:
     @cached_property
     def experiment_id(self) -> str:
         """Identity of the experiment in MLflow."""
-        found = self.client.get_experiment_by_name(self.experiment)
-        if found is not None:
-            return str(found.experiment_id)
+        known = self.client.get_experiment_by_name(self.experiment)
+        if known is not None:
+            return str(known.experiment_id)
         location = None if self.uri.startswith("http") else (self.artifacts / self.experiment).as_uri()
         return str(self.client.create_experiment(self.experiment, artifact_location=location))
 
@@ -104,8 +104,8 @@ class MlflowTracker:
     def find_running(self, key: str) -> str | None:
         """A run tagged `conical.key = key` that was never ended: its process died before it wrote down the run's id."""
         filter_string = f"attributes.status = 'RUNNING' and tags.`conical.key` = '{key}'"
-        found = self.client.search_runs([self.experiment_id], filter_string=filter_string, max_results=1)
-        return str(found[0].info.run_id) if found else None
+        matches = self.client.search_runs([self.experiment_id], filter_string=filter_string, max_results=1)
+        return str(matches[0].info.run_id) if matches else None
 
     def last_step(self, run_id: str, metric: str) -> int:
         """Last step a metric was logged at; -1 if it never was."""
@@ -136,8 +136,8 @@ class MlflowTracker:
 
     def running(self) -> list[str]:
         """Ids of runs that are not ended."""
-        found = self.client.search_runs([self.experiment_id], filter_string="attributes.status = 'RUNNING'")
-        return [str(run.info.run_id) for run in found]
+        running = self.client.search_runs([self.experiment_id], filter_string="attributes.status = 'RUNNING'")
+        return [str(run.info.run_id) for run in running]
 
 
 def check() -> str:

@@ -103,10 +103,10 @@ def _sample_with(
         reading = _read(info, backend, window=window, wanted=frozenset(wanted[0]), size=recipe.size)
         if not reading.clip.seconds:
             raise _nothing_there(info, window)
-        found = _choose(reading.clip, info=info, recipe=recipe, window=window)
-        if found == wanted:
+        chosen = _choose(reading.clip, info=info, recipe=recipe, window=window)
+        if chosen == wanted:
             return _gather(reading, wanted[0], decoder=decoder, is_padded=wanted[1])
-        wanted = found
+        wanted = chosen
     raise DecodeError("corrupt", f"{info.path.name}: the number of frames differs from one reading to the next")
 
 

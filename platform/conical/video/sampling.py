@@ -97,10 +97,10 @@ Sampler = Callable[[Sequence[float], SamplingRequest], tuple[int, ...]]
 
 def _fps(seconds: Sequence[float], request: SamplingRequest) -> tuple[int, ...]:
     """At the rate; of more than `num_frames` an even spread, the first and the last included."""
-    found = at_rate(seconds, sample_fps=request.sample_fps)
-    if len(found) <= request.num_frames:
-        return found
-    return tuple(found[position] for position in uniform(len(found), request.num_frames))
+    positions = at_rate(seconds, sample_fps=request.sample_fps)
+    if len(positions) <= request.num_frames:
+        return positions
+    return tuple(positions[position] for position in uniform(len(positions), request.num_frames))
 
 
 # Each gives positions in a clip of at least `num_frames` frames, never decreasing; `fps` also in a shorter one.

@@ -30,19 +30,19 @@ def audit_records(
     Returns:
         The findings, by kind.
     """
-    found = shared_sources(records, files=files) + overlaps(records, files=files)
-    found += same_captions(records) + repeated_queries(records)
-    found += [_of(record, "no-captions") for record in records if not record.captions]
-    found += [_of(record, "no-file") for record in records if not record.uri]
+    findings = shared_sources(records, files=files) + overlaps(records, files=files)
+    findings += same_captions(records) + repeated_queries(records)
+    findings += [_of(record, "no-captions") for record in records if not record.captions]
+    findings += [_of(record, "no-file") for record in records if not record.uri]
     failed = {failure.video_id: failure for failure in failures}
-    found += [
+    findings += [
         _of(record, "no-frames", f"{failed[record.video_id].kind}: {failed[record.video_id].message}")
         for record in records
         if record.uri and record.video_id in failed
     ]
     if count_tokens is not None:
-        found += long_captions(records, count_tokens=count_tokens, limit=token_limit)
-    return found
+        findings += long_captions(records, count_tokens=count_tokens, limit=token_limit)
+    return findings
 
 
 def leak_free_ids(records: Sequence[VideoRecord], findings: Sequence[Finding]) -> tuple[str, ...]:
@@ -65,8 +65,8 @@ def count_findings(findings: Sequence[Finding]) -> tuple[KindCount, ...]:
         counts.append(
             KindCount(
                 kind=kind,
-                splits={split: _count(found) for split, found in by_split.items() if found},
-                example=next((one for found in by_split.values() for one in found), None),
+                splits={split: _count(of_split) for split, of_split in by_split.items() if of_split},
+                example=next((one for of_split in by_split.values() for one in of_split), None),
             )
         )
     return tuple(counts)

@@ -80,8 +80,8 @@ def caption_distributions(
         "words a caption": lambda record: [len(caption.split()) for caption in record.captions],
         "tokens a caption": lambda record: [count_tokens(caption) for caption in record.captions],
     }
-    found = (distribution(records, measure, name=name) for name, measure in measures.items())
-    return tuple(one for one in found if one is not None)
+    distributions = (distribution(records, measure, name=name) for name, measure in measures.items())
+    return tuple(one for one in distributions if one is not None)
 
 
 def stated_seconds(record: VideoRecord) -> float | None:

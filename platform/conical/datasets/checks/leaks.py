@@ -80,13 +80,13 @@ def overlaps(records: Sequence[VideoRecord], *, files: Mapping[str, str] | None 
     for record in records:
         for kind, origin, start, end in _places(record, files or {}):
             by_origin[kind, origin].append(_Place(start, end, record))
-    found = {}
+    overlapping = {}
     for (_, origin), places in by_origin.items():
         for first, second in _intersecting(places):
             a, b = sorted((first, second), key=lambda place: HELD_OUT_FIRST.index(place.record.split))
             start, end = max(a.start, b.start), min(a.end, b.end)
             common = f"{end - start:.1f} s" if math.isfinite(end) else "all"
-            found[a.record.video_id, b.record.video_id] = Finding(
+            overlapping[a.record.video_id, b.record.video_id] = Finding(
                 kind="overlap",
                 split_a=a.record.split,
                 video_a=a.record.video_id,
@@ -95,7 +95,7 @@ def overlaps(records: Sequence[VideoRecord], *, files: Mapping[str, str] | None 
                 detail=f"{common} of {origin} from {start:.1f} s on",
                 value=round(end - start, 3) if math.isfinite(end) else 0.0,
             )
-    return list(found.values())
+    return list(overlapping.values())
 
 
 @dataclass(frozen=True)

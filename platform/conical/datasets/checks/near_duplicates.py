@@ -110,7 +110,7 @@ def find_near_duplicates(
         One finding a pair; `a` in the split that is held out further; `value` the median correlation of the frames
         in which they agree. By split, id of a, id of b.
     """
-    found: dict[tuple[str, str], Finding] = {}
+    best: dict[tuple[str, str], Finding] = {}
     sides = _sides(videos)
     total, done = sum(2 * _count(held_out) * _count(others) for held_out, others in sides), 0
     for held_out, others, note in _both_ways(sides):
@@ -118,11 +118,11 @@ def find_near_duplicates(
             for finding in _agreements(block, others, note=note):
                 # a symmetric picture may agree both ways: the better one stays
                 pair = (finding.video_a, finding.video_b)
-                found[pair] = max(found.get(pair, finding), finding, key=lambda one: one.value)
+                best[pair] = max(best.get(pair, finding), finding, key=lambda one: one.value)
             done += len(block.hashes) * len(others.hashes)
             if report is not None:
                 report(done, total)
-    return sorted(found.values(), key=lambda one: (HELD_OUT_FIRST.index(one.split_a), one.video_a, one.video_b))
+    return sorted(best.values(), key=lambda one: (HELD_OUT_FIRST.index(one.split_a), one.video_a, one.video_b))
 
 
 def _sides(videos: Sequence[SignedVideo]) -> list[tuple[list[SignedVideo], list[SignedVideo]]]:
@@ -176,7 +176,7 @@ def _agreeing_frames(
     block: _Frames, others: _Frames
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Pairs of frames, as row numbers of both, that are near by hash and alike by pixels, and how much alike."""
-    found = []
+    agreeing = []
     for start in range(0, len(others.hashes), _COLUMNS):
         differing = np.bitwise_count(block.hashes[:, None] ^ others.hashes[None, start : start + _COLUMNS])
         near = np.argwhere(differing <= MAX_DISTANCE)
@@ -186,8 +186,8 @@ def _agreeing_frames(
             first, second = unit_thumbnails(block.thumbnails[rows]), unit_thumbnails(others.thumbnails[columns])
             likeness = np.einsum("ij,ij->i", first, second)
             alike = likeness >= MIN_CORRELATION
-            found.append((rows[alike], columns[alike], likeness[alike]))
-    rows, columns, likeness = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            agreeing.append((rows[alike], columns[alike], likeness[alike]))
+    rows, columns, likeness = (np.concatenate(parts) for parts in zip(*agreeing, strict=True))
     return rows, columns, likeness
 
 

@@ -34,11 +34,11 @@ def same_captions(records: Sequence[VideoRecord]) -> list[Finding]:
     Returns:
         One finding for each video, text and split that is held out less; `value` counts the videos with it there.
     """
-    found = []
+    findings = []
     for text, by_split in _videos_by_text(records).items():
         for split_a, split_b in split_pairs(by_split):
             others = by_split[split_b]
-            found += [
+            findings += [
                 Finding(
                     kind="same-caption",
                     split_a=split_a,
@@ -50,7 +50,7 @@ def same_captions(records: Sequence[VideoRecord]) -> list[Finding]:
                 )
                 for video_id in by_split[split_a]
             ]
-    return found
+    return findings
 
 
 def repeated_queries(records: Sequence[VideoRecord]) -> list[Finding]:
@@ -106,12 +106,12 @@ def long_captions(records: Sequence[VideoRecord], *, count_tokens: Callable[[str
 
 def _videos_by_text(records: Sequence[VideoRecord]) -> dict[str, dict[str, list[str]]]:
     """Text to split to ids of its videos, each once, in order of their records."""
-    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    videos_by_text: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for record in sorted(records, key=lambda record: HELD_OUT_FIRST.index(record.split)):
         for text in dict.fromkeys(plain_text(caption) for caption in record.captions):
             if text:
-                found[text][record.split].append(record.video_id)
-    return found
+                videos_by_text[text][record.split].append(record.video_id)
+    return videos_by_text
 
 
 def _videos(count: int) -> str:

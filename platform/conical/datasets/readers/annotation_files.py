@@ -116,8 +116,8 @@ class AnnotationFiles:
             DataError: files of that name differ.
         """
         for name in names:
-            if found := self.matching(name):
-                return found[0]
+            if matches := self.matching(name):
+                return matches[0]
         return None
 
     def require(self, *names: str, why: str) -> AnnotationFile:
@@ -130,10 +130,10 @@ class AnnotationFiles:
         Raises:
             DataError: none is there, or files of one name differ.
         """
-        found = self.find(*names)
-        if found is None:
+        file = self.find(*names)
+        if file is None:
             raise DataError(f"there is no {' or '.join(names)} under {self.root}, in a zip neither: {why}")
-        return found
+        return file
 
 
 def read_json(file: AnnotationFile) -> Any:

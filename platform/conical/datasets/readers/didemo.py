@@ -73,12 +73,14 @@ def read_didemo(root: str | Path, *, order: str = "file", names: str = "listed")
     listed = {split: read_ids(files.require(f"{split}_list.txt", why=why)) for split in SPLITS}
     lists = {split: tuple(_video_id(name) for name in listed[split]) for split in SPLITS}
     split_of_each(lists)
-    found = {split: file for split in SPLITS if (file := files.find(f"{split}_data.json"))}
-    if not found:
+    files_by_split = {split: file for split in SPLITS if (file := files.find(f"{split}_data.json"))}
+    if not files_by_split:
         files.require(*(f"{split}_data.json" for split in SPLITS), why="download DiDeMo's annotations there")
     records: list[VideoRecord] = []
-    notes = [f"{split}_data.json is not there: no sentences of {split}" for split in SPLITS if split not in found]
-    for split, file in found.items():
+    notes = [
+        f"{split}_data.json is not there: no sentences of {split}" for split in SPLITS if split not in files_by_split
+    ]
+    for split, file in files_by_split.items():
         moments = _read_moments(file)
         if other := _under_other_names(moments, listed[split]):
             did = "left out" if names == "listed" else "taken"
@@ -89,7 +91,7 @@ def read_didemo(root: str | Path, *, order: str = "file", names: str = "listed")
         videos=tuple(records),
         lists=lists,
         other_names={_video_id(name): (name,) for split in SPLITS for name in listed[split]},
-        absent={split: lists[split] for split in SPLITS if split not in found},
+        absent={split: lists[split] for split in SPLITS if split not in files_by_split},
         notes=tuple(notes),
     )
 

@@ -110,11 +110,11 @@ def read_msrvtt(root: str | Path, *, split: str = "1k-A") -> Annotations:
 
 
 def _read_videos(files: AnnotationFiles) -> dict[str, _Video]:
-    found = files.matching("*_videodatainfo.json", "MSRVTT_data.json")
-    if not found:
+    video_files = files.matching("*_videodatainfo.json", "MSRVTT_data.json")
+    if not video_files:
         files.require("*_videodatainfo.json", "MSRVTT_data.json", why="download MSR-VTT's annotations there")
     videos: dict[str, _Video] = {}
-    for file in found:
+    for file in video_files:
         for video_id, video in _read_one(file).items():
             other = videos.setdefault(video_id, video)
             if sorted(other.captions) != sorted(video.captions) or other.source_id != video.source_id:

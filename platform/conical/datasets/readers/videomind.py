@@ -99,16 +99,16 @@ def _field_names(fields: str) -> dict[str, str]:
 def _sources(files: AnnotationFiles, file: str) -> list[tuple[AnnotationFile, str]]:
     """The files to read, with the split of their rows; "" where each row says its own."""
     if file:
-        found = [files.require(file, why="name a file that is there, or none")]
+        sources = [files.require(file, why="name a file that is there, or none")]
     else:
         stems = ("videomind*", *(f"{split}*" for split in SPLITS))
-        found = files.matching(*(stem + suffix for stem in stems for suffix in _SUFFIXES))
-    if not found:
+        sources = files.matching(*(stem + suffix for stem in stems for suffix in _SUFFIXES))
+    if not sources:
         raise DataError(
             f"{files.root} holds no videomind*, train*, val* or test* file of {', '.join(_SUFFIXES)}: put it there, or "
             "name it (--option file=NAME)"
         )
-    return [(one, _split_of_name(one.name)) for one in found]
+    return [(one, _split_of_name(one.name)) for one in sources]
 
 
 def _split_of_name(name: str) -> str:

@@ -166,8 +166,8 @@ class _Sample:
 
 
 def _shards(root: Path) -> list[Path]:
-    found = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    for path in found:
+    paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    for path in paths:
         if _COMPRESSED.search(path.name):
             raise DataError(
                 f"shards must be plain .tar files, got {path.relative_to(root)}: unpack it to .tar (gunzip, zstd -d), "
@@ -175,7 +175,7 @@ def _shards(root: Path) -> list[Path]:
             )
         if path.suffix != SHARD_SUFFIX and path.suffix.lower() == SHARD_SUFFIX:
             raise DataError(f"shards must end in {SHARD_SUFFIX}, got {path.relative_to(root)}: rename it")
-    shards = [path for path in found if path.suffix == SHARD_SUFFIX]
+    shards = [path for path in paths if path.suffix == SHARD_SUFFIX]
     if not shards:
         raise DataError(f"dataset root {root} holds no .tar shard: it must be the folder of the shards")
     return shards

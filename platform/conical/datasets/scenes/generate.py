@@ -188,12 +188,12 @@ def _is_there(root: Path, options: ScenesOptions) -> bool:
     if not card.is_file():
         return False
     try:
-        found = json.loads(card.read_text(encoding="utf-8"))
+        card_values = json.loads(card.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{card} is not JSON ({error}); delete {root} to generate it anew") from error
-    if found != _card(options):
+    if card_values != _card(options):
         raise DataError(
-            f"{root} holds other scenes ({canonical_json(found.get('options'))}), asked for "
+            f"{root} holds other scenes ({canonical_json(card_values.get('options'))}), asked for "
             f"{canonical_json(options)}; choose another folder or delete this one"
         )
     return True

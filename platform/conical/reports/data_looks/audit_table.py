@@ -57,17 +57,17 @@ def found_in_words(count: KindCount) -> str:
     >>> found_in_words(KindCount(kind="overlap", splits=splits, example=None))
     '52 test videos in 55 pairs'
     """
-    return "\n".join(_split_in_words(count.kind, split, found) for split, found in count.splits.items())
+    return "\n".join(_split_in_words(count.kind, split, findings) for split, findings in count.splits.items())
 
 
-def _split_in_words(kind: str, split: str, found: SplitFindings) -> str:
+def _split_in_words(kind: str, split: str, findings: SplitFindings) -> str:
     if kind == "repeated-query":
-        return f"{_number(found.num_findings, 'sentence')} in {found.total_value:,.0f} {split} queries"
-    videos = _number(found.num_videos, f"{split} video")
+        return f"{_number(findings.num_findings, 'sentence')} in {findings.total_value:,.0f} {split} queries"
+    videos = _number(findings.num_videos, f"{split} video")
     if kind in ("overlap", "near-duplicate"):
-        return f"{videos} in {_number(found.num_findings, 'pair')}"
+        return f"{videos} in {_number(findings.num_findings, 'pair')}"
     if kind == "long-caption":
-        return f"{_number(found.num_findings, 'caption')} of {videos}"
+        return f"{_number(findings.num_findings, 'caption')} of {videos}"
     return videos
 
 

@@ -113,8 +113,8 @@ def _below(sheet: ContactSheet) -> list[_Line]:
 def _wrapped(text: str, *, indent: str) -> list[str]:
     """Lines by width on a screen, where East Asian characters are twice as wide."""
     width = _CELLS_A_LINE - cell_len(indent)
-    found = Text(" ".join(text.split())).wrap(Console(width=width), width)
-    return [(indent if number else "") + line.plain.rstrip() for number, line in enumerate(found)] or [""]
+    lines = Text(" ".join(text.split())).wrap(Console(width=width), width)
+    return [(indent if number else "") + line.plain.rstrip() for number, line in enumerate(lines)] or [""]
 
 
 def _draw(frames: SampledFrames, above: Sequence[_Line], below: Sequence[_Line], *, pen: _Pen) -> Figure:

@@ -118,8 +118,8 @@ def report_on(workspace: Workspace, name: str, experiment: str, *, protocol: str
 
 def _sweeps(folder: Path) -> list[Sweep]:
     """Oldest first."""
-    found = [read_sweep(path) for path in sorted(folder.glob("sweeps/*/sweep.json"), key=lambda p: p.stat().st_mtime)]
-    return [sweep for sweep in found if sweep is not None]
+    stored = [read_sweep(path) for path in sorted(folder.glob("sweeps/*/sweep.json"), key=lambda p: p.stat().st_mtime)]
+    return [sweep for sweep in stored if sweep is not None]
 
 
 def _report(

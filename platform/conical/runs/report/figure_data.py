@@ -16,13 +16,13 @@ _HUBNESS_K = 10
 def curves(run: ReportedRun) -> list[Curve]:
     """Loss and val R@1 over the epochs, where there is more than one."""
     rows = run.folder.read_curve()
-    found = []
+    curves_of_run = []
     for name in ("train/loss", "val/raw/t2v/R1"):
         points = [(row["epoch"], row[name]) for row in rows if name in row]
         if len(points) > 1:
             steps, values = zip(*points, strict=True)
-            found.append(Curve(label=run.label, name=name, steps=steps, values=values))
-    return found
+            curves_of_run.append(Curve(label=run.label, name=name, steps=steps, values=values))
+    return curves_of_run
 
 
 def rank_samples(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> list[RankSample]:
@@ -45,7 +45,7 @@ def rank_samples(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> l
 
 def hub_samples(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> list[HubSample]:
     """How often videos are retrieved for texts, and single captions for videos."""
-    found = []
+    samples = []
     for direction in DIRECTIONS:
         for run in runs:
             scored = run.scored(split, protocol)
@@ -54,7 +54,7 @@ def hub_samples(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> li
             # a video without a text asks nothing
             asking = np.unique(scored.text_video)
             scores = scored.similarity if direction == "t2v" else scored.similarity.T[asking]
-            found.append(
+            samples.append(
                 HubSample(
                     label=run.label,
                     split=split,
@@ -65,4 +65,4 @@ def hub_samples(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> li
                     num_queries=len(scores),
                 )
             )
-    return found
+    return samples

@@ -58,13 +58,13 @@ def reported_runs(folders: Sequence[RunFolder], winner: RunFolder | None) -> tup
     read.sort(key=lambda pair: _made(pair[0]))
     # by label and seed the last one made stays
     newest = {(_method(folder, record, winner), record.seed): folder for folder, record in read}
-    found = []
+    named = []
     for folder, record in read:
         method = _method(folder, record, winner)
         is_older = newest[method, record.seed] != folder
-        found.append((folder, record, f"{method} ({record.key[:_KEY_LETTERS]})" if is_older else method, is_older))
-    found.sort(key=lambda run: (run[1].config["optim"]["epochs"] > 0, run[3]))
-    methods = [method for _, _, method, _ in found]
+        named.append((folder, record, f"{method} ({record.key[:_KEY_LETTERS]})" if is_older else method, is_older))
+    named.sort(key=lambda run: (run[1].config["optim"]["epochs"] > 0, run[3]))
+    methods = [method for _, _, method, _ in named]
     return tuple(
         ReportedRun(
             folder=folder,
@@ -74,16 +74,16 @@ def reported_runs(folders: Sequence[RunFolder], winner: RunFolder | None) -> tup
             evaluations=_evaluations(folder),
             is_older=is_older,
         )
-        for folder, record, method, is_older in found
+        for folder, record, method, is_older in named
     )
 
 
 def _evaluations(folder: RunFolder) -> dict[str, EvaluationRecord]:
-    found = {
+    evaluations = {
         str(name): folder.read_evaluation(name.split, name.protocol, family=name.family, subset=name.subset)
         for name in folder.evaluation_names()
     }
-    return {name: scored for name, scored in found.items() if scored is not None}
+    return {name: scored for name, scored in evaluations.items() if scored is not None}
 
 
 def _made(folder: RunFolder) -> float:
@@ -159,7 +159,7 @@ def trained_methods(runs: Sequence[ReportedRun], *, split: str, protocol: str) -
 def are_comparable(a: Method, b: Method, *, split: str, protocol: str) -> bool:
     """Whether two methods share a seed, and all their runs were scored alike, with their ties."""
     scored = [run.scored(split, protocol) for run in (*a, *b)]
-    known = [found for found in scored if found is not None and found.rankings]
+    known = [record for record in scored if record is not None and record.rankings]
     if len(known) < len(scored) or not {run.record.seed for run in a} & {run.record.seed for run in b}:
         return False
     try:

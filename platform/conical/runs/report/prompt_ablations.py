@@ -35,7 +35,7 @@ def ablation_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[tuple
     for method, config in configs.items():
         rest = {name: value for name, value in config.items() if name not in (*_VARIED, *_IGNORED)}
         groups.setdefault(stable_hash(rest), []).append(method)
-    found = []
+    groups_of_lines = []
     for methods in groups.values():
         methods.sort(key=lambda method: -configs[method]["mix"][HUMAN])
         base = configs[methods[0]]
@@ -43,8 +43,8 @@ def ablation_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[tuple
         changed = {method: _change(configs[method], base) for method in methods[1:]}
         lines += [(method, change) for method, change in changed.items() if change]
         if len(lines) > 1:
-            found.append(lines)
-    return found
+            groups_of_lines.append(lines)
+    return groups_of_lines
 
 
 def _change(config: Mapping[str, Any], base: Mapping[str, Any]) -> str:
@@ -83,10 +83,10 @@ def _captioner_words(config: Mapping[str, Any]) -> str:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in table.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
 def prompt_ablations(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> list[Ablation]:
@@ -101,7 +101,7 @@ def prompt_ablations(runs: Sequence[ReportedRun], *, split: str, protocol: str) 
         One a group whose base and at least one variant share seeds and queries.
     """
     methods = trained_methods(runs, split=split, protocol=protocol)
-    found = []
+    ablations = []
     for group in ablation_groups({name: seeds[0].record.config for name, seeds in methods.items()}):
         base = methods[group[0][0]]
         shown = [(methods[method], change) for method, change in group]
@@ -110,7 +110,7 @@ def prompt_ablations(runs: Sequence[ReportedRun], *, split: str, protocol: str) 
             continue
         lines = [_line(method, change, base, split=split, protocol=protocol) for method, change in shown]
         first = _scored(base, split, protocol)[0]
-        found.append(
+        ablations.append(
             Ablation(
                 lines=tuple(lines),
                 split=split,
@@ -119,7 +119,7 @@ def prompt_ablations(runs: Sequence[ReportedRun], *, split: str, protocol: str) 
                 num_gallery=first.num_gallery,
             )
         )
-    return found
+    return ablations
 
 
 def _line(method: Method, change: str, base: Method, *, split: str, protocol: str) -> AblationLine:

@@ -141,18 +141,18 @@ def build_browser(
 
 
 def _view(run: ReportedRun, against: ReportedRun | None, direction: str, *, split: str, protocol: str) -> BrowserView:
-    found = _scores(run, direction, split, protocol)
+    own = _scores(run, direction, split, protocol)
     other = None if against is None else _scores(against, direction, split, protocol)
     if other is None:
-        queries, change = across_ranks(found.ranks, count=_CASES), np.zeros(len(found.ranks))
+        queries, change = across_ranks(own.ranks, count=_CASES), np.zeros(len(own.ranks))
     else:
-        queries = most_changed(found.ranks, other.ranks, count=_CASES)
-        change = found.ranks - other.ranks
+        queries = most_changed(own.ranks, other.ranks, count=_CASES)
+        change = own.ranks - other.ranks
     cases = [
         QueryCase(
-            text=found.query_texts[query],
-            video_id=found.query_videos[query],
-            outcome=found.outcome(query, run.label),
+            text=own.query_texts[query],
+            video_id=own.query_videos[query],
+            outcome=own.outcome(query, run.label),
             against=None if other is None or against is None else other.outcome(query, against.label),
         )
         for query in map(int, queries)
@@ -164,7 +164,7 @@ def _view(run: ReportedRun, against: ReportedRun | None, direction: str, *, spli
         split=split,
         protocol=protocol,
         cases=tuple(cases),
-        num_queries=len(found.ranks),
+        num_queries=len(own.ranks),
         num_lost=int((change > 0).sum()),
         num_gained=int((change < 0).sum()),
     )

@@ -61,11 +61,11 @@ class FrameStore:
         self.recipe_hash = recipe_hash
         self._known_parts: dict[Path, dict[str, _Place]] = {}
         self._known_places: dict[str, _Place] = {}
-        found = _read_card(self.path)
+        stored = _read_card(self.path)
         # the hash is the address: a recipe written before an option existed lacks its name, and is the same recipe
-        if found is not None and any(found[name] != self._card[name] for name in ("format", "recipe_hash")):
+        if stored is not None and any(stored[name] != self._card[name] for name in ("format", "recipe_hash")):
             raise StoreError(
-                f"{self.path} holds frames of recipe {found['recipe_hash']}, not {recipe_hash}: "
+                f"{self.path} holds frames of recipe {stored['recipe_hash']}, not {recipe_hash}: "
                 "give each recipe its own folder"
             )
 
@@ -267,11 +267,11 @@ class FrameStore:
 
     def _quarantined(self) -> dict[str, tuple[Failure, str]]:
         """By id. A unit's file is newer than `failures.parquet`; a video that has frames by now is not set aside."""
-        found: dict[str, tuple[Failure, str]] = {}
+        failures: dict[str, tuple[Failure, str]] = {}
         for path in (self.path / "failures.parquet", *list_parts(self.path, "failures")):
-            found |= {row[0].video_id: row for row in read_failure_file(path)}
-        places = self._places() if found else {}
-        return {video_id: found[video_id] for video_id in sorted(found) if video_id not in places}
+            failures |= {row[0].video_id: row for row in read_failure_file(path)}
+        places = self._places() if failures else {}
+        return {video_id: failures[video_id] for video_id in sorted(failures) if video_id not in places}
 
     def _stream(self, places: Sequence[_Place]) -> Iterator[NDArray[np.uint8]]:
         """Frames of one video after the other, (frame, height, width, 3)."""
@@ -293,7 +293,7 @@ def _read_card(path: Path) -> dict[str, Any] | None:
     if not card.is_file():
         return None
     try:
-        found = json.loads(card.read_text(encoding="utf-8"))
-        return {name: found[name] for name in ("format", "recipe", "recipe_hash")}
+        card_values = json.loads(card.read_text(encoding="utf-8"))
+        return {name: card_values[name] for name in ("format", "recipe", "recipe_hash")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{card} cannot be read ({error}): delete the folder and run ingest again") from error
