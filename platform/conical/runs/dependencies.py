@@ -94,11 +94,12 @@ def run_dependencies(
     Raises:
         DataError: frames are missing: run ingest first.
     """
+    frames = source.frame_store  # first: without frames nothing else is worth naming
     return Dependencies(
         settings={**determining_settings(experiment.to_dict()), **({"sweep": sweep} if sweep else {})},
         data={
             "manifest": manifest_hash(read_manifest(workspace.manifest(experiment.dataset.folder))),
-            "frames": source.frame_store.content_hash(),
+            "frames": frames.content_hash(),
             "captions": stable_hash([(row.key, row.text) for row in source.supplement_rows()]),
             "weights": weights_revision(experiment.model),
             "code": code_hash(),
