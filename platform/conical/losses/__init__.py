@@ -13,7 +13,7 @@ from conical.losses.options import DENOMINATORS, LOSSES, MAX_SCALE, MIN_SCALE, L
 if TYPE_CHECKING:
     from conical.losses.ceo import CeoTerms, ceo_loss
     from conical.losses.contrastive import contrastive_term, cosine_similarity
-    from conical.losses.info_nce import info_nce
+    from conical.losses.infonce import info_nce
     from conical.losses.logit_scale import LogitScale
 
 _MODULES = {
@@ -21,7 +21,7 @@ _MODULES = {
     "ceo_loss": "ceo",
     "contrastive_term": "contrastive",
     "cosine_similarity": "contrastive",
-    "info_nce": "info_nce",
+    "info_nce": "infonce",
     "LogitScale": "logit_scale",
 }
 
@@ -43,6 +43,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = found  # `info_nce` is also a submodule: the function must win
-    return found
+    # no function may be called like its module: once that is imported, the name is the module and nobody asks here
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

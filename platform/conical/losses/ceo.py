@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from conical.losses.info_nce import info_nce
+from conical.losses.infonce import info_nce
 from conical.losses.options import check_weights
 
 if TYPE_CHECKING:
