@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from conical.losses.options import DENOMINATORS, LOSSES, MAX_SCALE, MIN_SCALE, LossOptions
+from conical.losses.options import DENOMINATORS, MAX_SCALE, MIN_SCALE, LossOptions
+from conical.losses.table import LOSSES, LossCard, loss_card
 
 if TYPE_CHECKING:
     from conical.losses.ceo import CeoTerms, ceo_loss
@@ -32,11 +33,13 @@ __all__ = [
     "MIN_SCALE",
     "CeoTerms",
     "LogitScale",
+    "LossCard",
     "LossOptions",
     "ceo_loss",
     "contrastive_term",
     "cosine_similarity",
     "info_nce",
+    "loss_card",
 ]
 
 
