@@ -30,8 +30,6 @@ from conical.models.options import ModelOptions
 from conical.video.augment import AugmentOptions
 from conical.video.recipe import FrameRecipe
 
-LOSS_TITLES = {"ceo": "CEO", "info_nce": "InfoNCE"}
-
 # how a dimension of the search space may be drawn: what the list must hold
 _DRAWS = {
     "uniform": "two numbers, low < high",
@@ -209,7 +207,7 @@ class Experiment(Options):
         if self.optim.epochs == 0:
             return f"{self.model.name} as loaded"
         shares = " + ".join(f"{share:.2g} {source}" for source, share in self.mix.weights().items() if share > 0)
-        return f"{LOSS_TITLES[self.loss.name]}, {shares}"
+        return f"{self.loss.card.title}, {shares}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a TOML file would hold them."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from conical.losses.options import DENOMINATORS, LOSSES, MAX_SCALE, MIN_SCALE, LossOptions
+from conical.losses.options import DENOMINATORS, MAX_SCALE, MIN_SCALE, LossOptions
+from conical.losses.table import LOSSES, LossCard, loss_card
 
 if TYPE_CHECKING:
     from conical.losses.ceo import CeoTerms, ceo_loss
     from conical.losses.contrastive import contrastive_term, cosine_similarity
-    from conical.losses.info_nce import info_nce
+    from conical.losses.infonce import info_nce
     from conical.losses.logit_scale import LogitScale
 
 _MODULES = {
@@ -21,7 +22,7 @@ _MODULES = {
     "ceo_loss": "ceo",
     "contrastive_term": "contrastive",
     "cosine_similarity": "contrastive",
-    "info_nce": "info_nce",
+    "info_nce": "infonce",
     "LogitScale": "logit_scale",
 }
 
@@ -32,17 +33,18 @@ __all__ = [
     "MIN_SCALE",
     "CeoTerms",
     "LogitScale",
+    "LossCard",
     "LossOptions",
     "ceo_loss",
     "contrastive_term",
     "cosine_similarity",
     "info_nce",
+    "loss_card",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = found  # `info_nce` is also a submodule: the function must win
-    return found
+    # no function may be called like its module: once that is imported, the name is the module and nobody asks here
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -14,12 +14,13 @@ in the one direction written here. It does not say how rows of the same clip are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from conical.losses.info_nce import info_nce
+from conical.losses.infonce import info_nce
 from conical.losses.options import check_weights
 
 if TYPE_CHECKING:
@@ -102,3 +103,31 @@ def ceo_loss(
     tv, ta, va = term(text, video, tau_tv), term(text, augmented, tau_ta), term(video, augmented, tau_va)
     w_tv, w_ta, w_va = weights
     return CeoTerms(total=w_tv * tv + w_ta * ta + w_va * va, tv=tv, ta=ta, va=va)
+
+
+def ceo_terms(
+    text: Tensor,
+    video: Tensor,
+    augmented: Tensor | None,
+    *,
+    taus: Mapping[str, float | Tensor],
+    weights: Mapping[str, float],
+    denominator: str,
+    symmetric: bool,
+    video_ids: Tensor,
+) -> dict[str, Tensor]:
+    """`ceo_loss` in the convention of `conical.losses.table`."""
+    assert augmented is not None
+    terms = ceo_loss(
+        text,
+        video,
+        augmented,
+        tau_tv=taus["tv"],
+        tau_ta=taus["ta"],
+        tau_va=taus["va"],
+        weights=(weights["tv"], weights["ta"], weights["va"]),
+        denominator=denominator,
+        symmetric=symmetric,
+        video_ids=video_ids,
+    )
+    return {"loss": terms.total, "loss_tv": terms.tv, "loss_ta": terms.ta, "loss_va": terms.va}

@@ -5,25 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conical.core.options import Options, require, require_choice
+from conical.losses.table import LossCard, loss_card
 
 # whether the positive stands in the denominator (`all`, InfoNCE) or not (`negatives`, the decoupled form)
 DENOMINATORS = ("negatives", "all")
 MIN_SCALE = 1.0
 MAX_SCALE = 100.0
 
-# each loss with the terms it is the sum of; a loss without `ta` and `va` needs no transformed copies
-LOSSES: dict[str, tuple[str, ...]] = {
-    "ceo": ("tv", "ta", "va"),
-    "info_nce": ("tv",),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class LossOptions(Options):
-    """Which loss, and its scales and weights; `info_nce` reads those of `tv` only.
+    """Which loss, and its scales and weights; a loss reads those of its own terms only.
 
     Args:
-        name: one of `LOSSES`.
+        name: `ceo`, `info_nce`, or `package.module:CARD` of a loss from outside.
         tau_tv: scale of text to video, in [1, 100]; it multiplies the cosines. The talk names no values; at 20 two
             cosines 0.1 apart differ by a factor of 7. On the demo's val 20 was no worse than 50 (docs/log.md).
         tau_ta: scale of text to the transformed copy, in [1, 100].
@@ -51,16 +46,22 @@ class LossOptions(Options):
     is_learnable: bool = False
 
     def __post_init__(self) -> None:
-        require_choice("name", self.name, LOSSES)
+        terms = self.card.terms
         require_choice("denominator", self.denominator, DENOMINATORS)
         for name in ("tau_tv", "tau_ta", "tau_va"):
             scale = getattr(self, name)
             require(MIN_SCALE <= scale <= MAX_SCALE, f"{name} must be in [{MIN_SCALE:g}, {MAX_SCALE:g}], got {scale}")
         check_weights(self.w_tv, self.w_ta, self.w_va)
+        named = " or ".join(f"w_{term}" for term in terms)
         require(
-            self.name != "info_nce" or self.w_tv > 0,
-            "w_tv must be > 0 for info_nce, which has no other term; got 0",
+            any(getattr(self, f"w_{term}") > 0 for term in terms),
+            f"{named} must be > 0 for {self.name}, which has no other term; got 0",
         )
+
+    @property
+    def card(self) -> LossCard:
+        """The card that `name` leads to."""
+        return loss_card(self.name)
 
 
 def check_weights(w_tv: float, w_ta: float, w_va: float) -> None:

@@ -8,7 +8,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["contrastive", "info_nce", "ceo", "logit_scale"])
+@pytest.mark.parametrize("name", ["contrastive", "infonce", "ceo", "logit_scale"])
 def test_examples_in_the_docstrings_hold(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"conical.losses.{name}"))
     assert results.attempted > 0

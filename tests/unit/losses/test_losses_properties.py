@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from pathlib import Path
 
 import jaxtyping
 import numpy as np
@@ -155,7 +156,7 @@ def with_checked_shapes(module: object, name: str, monkeypatch: pytest.MonkeyPat
 
 def test_shapes_are_what_the_annotations_say(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = (embeddings(0), embeddings(1))
-    info_nce_module = importlib.import_module("conical.losses.info_nce")
+    info_nce_module = importlib.import_module("conical.losses.infonce")
     info_nce_checked = with_checked_shapes(info_nce_module, "info_nce", monkeypatch)
     assert info_nce_checked(*arguments, tau=torch.tensor(2.0), video_ids=IDS).ndim == 0
     with pytest.raises((jaxtyping.TypeCheckError, BeartypeException)):
@@ -166,3 +167,11 @@ def test_shapes_are_what_the_annotations_say(monkeypatch: pytest.MonkeyPatch) ->
     assert similarity_checked(embeddings(0), embeddings(1, rows=3)).shape == (6, 3)
     term_checked = with_checked_shapes(contrastive, "contrastive_term", monkeypatch)
     assert term_checked(torch.eye(6), tau=2.0, video_ids=IDS).ndim == 0
+
+
+def test_the_package_gives_functions_whatever_was_imported_before() -> None:
+    import conical.losses
+
+    modules = {path.stem for path in Path(conical.losses.__file__).parent.glob("*.py")}
+    assert modules & set(conical.losses.__all__) == set()
+    assert callable(conical.losses.info_nce)

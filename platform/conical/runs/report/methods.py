@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from conical.config import LOSS_TITLES
 from conical.core.errors import ProtocolError
+from conical.losses import LossCard, loss_card
 from conical.runs.comparison import refuse_difference, unpaired_seeds
 from conical.store import EvaluationRecord, RunFolder, RunRecord
 
@@ -92,8 +92,17 @@ def _made(folder: RunFolder) -> float:
 
 def _method(folder: RunFolder, record: RunRecord, winner: RunFolder | None) -> str:
     if winner is not None and folder.path == winner.path:
-        return f"tuned {LOSS_TITLES[record.config['loss']['name']]} ({record.label})"
+        card = _loss_of(record)
+        return f"tuned {card.title if card else record.config['loss']['name']} ({record.label})"
     return record.label
+
+
+def _loss_of(record: RunRecord) -> LossCard | None:
+    """The card of a run's loss; None for one from outside that cannot be imported here: its numbers are stored."""
+    try:
+        return loss_card(record.config["loss"]["name"])
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +119,7 @@ class MethodPairs:
 
 
 def method_pairs(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> MethodPairs:
-    """Each trained method against the InfoNCE baseline, and those with supplements against CEO without.
+    """Each trained method against the baseline loss, and against the first other loss on human captions alone.
 
     Args:
         runs: of the report.
@@ -119,8 +128,10 @@ def method_pairs(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> M
     """
     methods = trained_methods(runs, split=split, protocol=protocol)
     configs = {name: group[0].record.config for name, group in methods.items()}
-    baselines = [name for name, config in configs.items() if config["loss"]["name"] == "info_nce"][:1]
-    plain = [n for n, c in configs.items() if c["loss"]["name"] == "ceo" and c["mix"]["human"] == 1.0][:1]
+    cards = {name: _loss_of(group[0].record) for name, group in methods.items()}
+    with_baseline = [name for name, card in cards.items() if card is not None and card.is_baseline]
+    baselines = with_baseline[:1]
+    plain = [n for n, c in configs.items() if n not in with_baseline and c["mix"]["human"] == 1.0][:1]
     names = [(name, baseline) for baseline in baselines for name in methods if name != baseline]
     names += [(name, base) for base in plain for name in methods if name not in (base, *baselines)]
     fit = [(a, b) for a, b in names if are_comparable(methods[a], methods[b], split=split, protocol=protocol)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -52,3 +53,20 @@ def info_nce(
     )
     similarity = cosine_similarity(query, gallery)
     return contrastive_term(similarity, tau=tau, denominator=denominator, symmetric=symmetric, video_ids=video_ids)
+
+
+def info_nce_terms(
+    text: Tensor,
+    video: Tensor,
+    augmented: Tensor | None,
+    *,
+    taus: Mapping[str, float | Tensor],
+    weights: Mapping[str, float],
+    denominator: str,
+    symmetric: bool,
+    video_ids: Tensor,
+) -> dict[str, Tensor]:
+    """`info_nce` of texts and videos in the convention of `conical.losses.table`; a single term needs no weight."""
+    del augmented, weights
+    loss = info_nce(text, video, tau=taus["tv"], denominator=denominator, symmetric=symmetric, video_ids=video_ids)
+    return {"loss": loss}

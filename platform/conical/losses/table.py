@@ -1,0 +1,131 @@
+"""The losses by name; imports no torch, so that settings, titles and lists need none.
+
+A loss is a card: what it is, which terms it has, and a function with one calling convention for all:
+
+    call(text, video, augmented, *, taus, weights, denominator, symmetric, video_ids) -> {"loss": ..., ...}
+
+    text, video     (batch, dim) embeddings of the global batch; row i of both is the same clip
+    augmented       (batch, dim) embeddings of the transformed copies; None unless the loss has the term `ta` or `va`
+    taus, weights   term to its scale and its weight, for the card's terms: `{"tv": 20.0}`; a learnt scale is a scalar
+                    tensor
+    denominator     `"negatives"` or `"all"`; see `conical.losses.contrastive`
+    symmetric       whether each term is averaged with its reverse direction
+    video_ids       (batch,) integers; rows that share one are the same video
+
+It returns scalar tensors by name: `loss` is differentiated, all are logged.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+from conical.core.options import require, require_choice
+from conical.core.registry import resolve
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# pairs of embeddings that a loss may compare: text-video, text-copy, video-copy
+TERMS = ("tv", "ta", "va")
+
+
+class LossFunction(Protocol):
+    """The calling convention of this module's head."""
+
+    def __call__(
+        self,
+        text: Tensor,
+        video: Tensor,
+        augmented: Tensor | None,
+        *,
+        taus: Mapping[str, float | Tensor],
+        weights: Mapping[str, float],
+        denominator: str,
+        symmetric: bool,
+        video_ids: Tensor,
+    ) -> dict[str, Tensor]:
+        """Loss terms by name; `loss` is the one to differentiate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossCard:
+    """One loss of the table.
+
+    Args:
+        name: what `loss.name` says.
+        title: what tables call it.
+        summary: what it does, one line.
+        source: where it is published.
+        terms: the pairs it compares, of `TERMS`; with `ta` or `va` each batch carries transformed copies.
+        call: the function, or `package.module:function`, which keeps torch out until it is called.
+        is_baseline: reports compare every other method with it.
+
+    Raises:
+        ValueError: there is no term, or one that does not exist.
+    """
+
+    name: str
+    title: str
+    summary: str
+    source: str
+    terms: tuple[str, ...]
+    call: str | LossFunction
+    is_baseline: bool = False
+
+    def __post_init__(self) -> None:
+        require(bool(self.terms), f"terms of loss {self.name!r} must name at least one of {', '.join(TERMS)}, got none")
+        for term in self.terms:
+            require_choice(f"terms of loss {self.name!r}", term, TERMS)
+
+    @property
+    def needs_copies(self) -> bool:
+        """Whether it compares with transformed copies of the clips."""
+        return bool({"ta", "va"} & set(self.terms))
+
+    @property
+    def function(self) -> LossFunction:
+        """The function itself, imported where the card holds its name."""
+        if not isinstance(self.call, str):
+            return self.call
+        module, _, name = self.call.partition(":")
+        return cast(LossFunction, getattr(importlib.import_module(module), name))
+
+
+LOSSES: dict[str, LossCard] = {
+    "ceo": LossCard(
+        name="ceo",
+        title="CEO",
+        summary="caption, video and a transformed copy of the video attract one another",
+        source="Yang, Chen, Yao, ECAI 2025, Conical Embedding Optimization",
+        terms=("tv", "ta", "va"),
+        call="conical.losses.ceo:ceo_terms",
+    ),
+    "info_nce": LossCard(
+        name="info_nce",
+        title="InfoNCE",
+        summary="caption and video attract each other, as CLIP is trained",
+        source="van den Oord et al. 2018, eq. 4; Radford et al. 2021",
+        terms=("tv",),
+        call="conical.losses.infonce:info_nce_terms",
+        is_baseline=True,
+    ),
+}
+
+
+def loss_card(name: str) -> LossCard:
+    """The card called `name`, or the one at `package.module:CARD`.
+
+    Raises:
+        ValueError: no such card, the path leads nowhere or to something else.
+    """
+    if ":" not in name:
+        require_choice("name", name, LOSSES)
+    card = resolve("loss", name, LOSSES)
+    require(
+        isinstance(card, LossCard),
+        f"name {name!r} must lead to a LossCard, got {type(card).__name__}: see docs/adding_a_loss.md",
+    )
+    return cast(LossCard, card)
