@@ -11,8 +11,11 @@ from conical.metrics.names import (
     SUBSETS,
     EvaluationName,
     MetricName,
+    higher_is_better,
+    merit,
     metric_name,
     parse_metric_name,
+    readable,
 )
 from conical.metrics.ranks import TIES, Ranking, rank_queries, ranks
 from conical.metrics.recall import (
@@ -46,7 +49,9 @@ __all__ = [
     "direction_metrics",
     "dual_softmax",
     "embedding_metrics",
+    "higher_is_better",
     "k_occurrence",
+    "merit",
     "metric_name",
     "parse_metric_name",
     "qb_norm",
@@ -54,6 +59,7 @@ __all__ = [
     "rank_embeddings",
     "rank_queries",
     "ranks",
+    "readable",
     "require_unique_ids",
     "restrict_queries",
     "retrieval_metrics",

@@ -20,6 +20,17 @@ PROTOCOLS = ("raw", "captioned-gallery", "paired-supplement")
 # v2t ranks the caption groups by their best caption; v2t_any ranks single captions and takes the best of the own ones
 DIRECTIONS = ("t2v", "v2t", "v2t_any")
 METRICS = ("R1", "R5", "R10", "MedR", "MeanR")
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether larger values of a metric are better: recalls yes, ranks (MedR, MeanR) no; takes short and full names.
+
+    >>> higher_is_better("R1"), higher_is_better("val/raw/t2v/MeanR")
+    (True, False)
+    """
+    return metric.rpartition("/")[2] in ("R1", "R5", "R10")
+
+
 # changes of the scores at test time, each a family of numbers of its own: dual softmax, querybank normalisation
 FAMILIES = ("dsl", "qbnorm")
 # parts of a split whose queries are scored by themselves: leak-free holds no video that an audit found in train too
@@ -159,3 +170,27 @@ def parse_metric_name(name: str) -> MetricName:
         family=family if dot else None,
         subset=subset if hyphen else None,
     )
+
+
+def readable(name: str) -> str:
+    """A metric's name as people say it; the protocol is left out where it is `raw`.
+
+    Raises:
+        ValueError: it is no metric's name.
+
+    >>> readable("val/raw/t2v/R1"), readable("test-leak-free/raw.dsl/v2t/MeanR")
+    ('val t2v R@1', 'test-leak-free raw.dsl v2t MeanR')
+    """
+    parts = parse_metric_name(name)
+    scores = () if parts.scores == "raw" else (parts.scores,)
+    metric = f"R@{parts.metric[1:]}" if parts.metric in ("R1", "R5", "R10") else parts.metric
+    return " ".join((parts.part, *scores, parts.direction, metric))
+
+
+def merit(metric: str, value: float) -> float:
+    """A value of a metric, turned so that the larger is always the better one; takes short and full names.
+
+    >>> merit("val/raw/t2v/R1", 24.0), merit("MeanR", 17.9)
+    (24.0, -17.9)
+    """
+    return value if higher_is_better(metric) else -value

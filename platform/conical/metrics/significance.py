@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from conical.core.options import require, require_choice
 from conical.core.seeds import generator
-from conical.metrics.names import METRICS
+from conical.metrics.names import METRICS, higher_is_better
 from conical.metrics.ranks import Ranking
 
 NO_DIFFERENCE = "no significant difference"
@@ -220,8 +220,7 @@ def _by_seed(table: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
 
 def _judge(a: NDArray[np.float64], b: NDArray[np.float64], *, metric: str, interval: Interval) -> PairedComparison:
     by_seed = _by_seed(a, metric) - _by_seed(b, metric)
-    # recalls are better when higher, ranks when lower
-    sign = 1.0 if metric.startswith("R") else -1.0
+    sign = 1.0 if higher_is_better(metric) else -1.0
     advantage = sign * (a.mean(axis=0) - b.mean(axis=0))
     if 0.0 in interval:
         verdict = NO_DIFFERENCE

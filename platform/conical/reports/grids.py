@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from conical.metrics import DIRECTIONS as RANKED_DIRECTIONS
-from conical.metrics import METRICS
+from conical.metrics import METRICS, higher_is_better
 from conical.reports.groups import refuse_mixture, set_mark
 from conical.reports.published import PublishedRow
 from conical.reports.records import Comparison, MetricValue, RunRow, Sweep, Trial
@@ -15,7 +15,6 @@ from conical.reports.samples import DIRECTIONS, HubSample
 # others report no median rank
 _PUBLISHED_METRICS = ("R1", "R5", "R10", "MeanR")
 HEADINGS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "MedR": "MedR", "MeanR": "MeanR"}
-_LOWER_IS_BETTER = ("MedR", "MeanR")
 _ABSENT = "–"
 
 
@@ -222,7 +221,7 @@ def _best_cells(lines: Sequence[tuple[RunRow, str]]) -> frozenset[tuple[int, int
             ]
             values = [(value.value, line) for value, line in found if value is not None]
             if len(values) > 1:
-                pick = min if metric in _LOWER_IS_BETTER else max
+                pick = max if higher_is_better(metric) else min
                 top = pick(value for value, _ in values)
                 best |= {(line, column) for value, line in values if value == top}
     return frozenset(best)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from conical.core.options import require, require_choice
-from conical.metrics import DIRECTIONS, METRICS
+from conical.metrics import DIRECTIONS, METRICS, merit
 from conical.metrics.significance import NO_DIFFERENCE
 
 TRIAL_STATUSES = ("completed", "stopped", "failed")
@@ -119,7 +119,7 @@ class Sweep:
     """A search over hyperparameters, scored on the validation split.
 
     Args:
-        metric_name: full name of the objective (`val/raw/t2v/R1`); higher is better.
+        metric_name: full name of the objective (`val/raw/t2v/R1`).
         trials: in order of their numbers.
         best_number: number of the chosen trial; None when no trial reported a value.
         indistinguishable: numbers of the trials that do not differ significantly from the chosen one, itself not among
@@ -148,7 +148,8 @@ class Sweep:
     @property
     def scored(self) -> tuple[Trial, ...]:
         """Trials that reported a value, best first."""
-        return tuple(sorted((t for t in self.trials if t.value is not None), key=lambda t: -(t.value or 0.0)))
+        scored = (trial for trial in self.trials if trial.value is not None)
+        return tuple(sorted(scored, key=lambda trial: -merit(self.metric_name, trial.value or 0.0)))
 
 
 @dataclass(frozen=True, kw_only=True)

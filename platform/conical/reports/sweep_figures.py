@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from conical.metrics import merit
 from conical.reports.grids import format_parameter
 from conical.reports.plotting import PALETTE, Drawing, blank, headline, render
 from conical.reports.records import Sweep, Trial
@@ -117,7 +118,7 @@ def _parallel_coordinates(sweep: Sweep, complete: Sequence[Trial], names: Sequen
     panel = figure.subplots()
     columns = [_unit([trial.params[name] for trial in complete], is_log=is_log(name)) for name in names]
     columns.append(_unit([trial.value or 0.0 for trial in complete], is_log=False))
-    scores = [trial.value or 0.0 for trial in complete]
+    scores = [merit(sweep.metric_name, trial.value or 0.0) for trial in complete]
     shades = colormaps["viridis_r"]
     # the pale end of the map is kept off the white ground
     shade_of = Normalize(min(scores) - 0.2 * (max(scores) - min(scores)), max(scores))

@@ -13,8 +13,8 @@ from conical.runs.provenance import code_hash
 from conical.runs.supplements import supplement_keys
 from conical.store import FrameStore, RunFolder, Workspace, manifest_hash, read_manifest
 
-# tables that determine a run's result; the others say where it runs and how it is scored or searched
-_DETERMINING = ("seed", "mix", "model", "loss", "augment", "optim")
+# settings that determine a run's result; the others say where it runs and how it is scored or searched
+_DETERMINING = ("seed", "select_by", "mix", "model", "loss", "augment", "optim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def identify(experiment: Experiment, workspace: Workspace, *, sweep: str = "") -
     }
     config = experiment.to_dict()
     determining = {"config": {name: config[name] for name in _DETERMINING}, "data": hashes}
-    determining |= {"metric": experiment.tune.metric, **({"sweep": sweep} if sweep else {})}
+    determining |= {"sweep": sweep} if sweep else {}
     key = stable_hash(determining)
     folder = RunFolder(workspace.experiment(experiment.name) / "runs" / key)
     return RunIdentity(key=key, source=source, hashes=hashes, folder=folder)

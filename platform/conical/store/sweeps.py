@@ -8,6 +8,7 @@ from pathlib import Path
 
 from conical.core.atomic import write_text_atomic
 from conical.core.errors import StoreError
+from conical.metrics import merit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class SweepRecord:
 
     Args:
         key: hash of settings, data and space.
-        metric: what was maximised.
+        metric: what chose the best.
         tracking_id: the parent run in MLflow.
         is_finished: whether all trials ended.
         trials: in the order they started.
@@ -56,7 +57,7 @@ class SweepRecord:
 
     @property
     def best(self) -> TrialRecord:
-        """The trial with the highest value; of equals the first, so that the choice is reproducible.
+        """The trial with the best value; of equals the first, so that the choice is reproducible.
 
         Raises:
             StoreError: no trial reported a value.
@@ -64,7 +65,7 @@ class SweepRecord:
         scored = [trial for trial in self.trials if trial.value is not None and trial.status in ("finished", "stopped")]
         if not scored:
             raise StoreError(f"no trial of sweep {self.key} has a value: see logs/ray.log in the workspace")
-        return max(scored, key=lambda trial: (trial.value, -trial.number))
+        return max(scored, key=lambda trial: (merit(self.metric, trial.value or 0.0), -trial.number))
 
 
 def read_sweep(path: Path) -> SweepRecord | None:
