@@ -154,7 +154,10 @@ def parse_experiment(data: Mapping[str, Any], *, origin: str) -> Experiment:
 
 
 def _check_selection(metric: str) -> None:
-    name = parse_metric_name(metric)
+    try:
+        name = parse_metric_name(metric)
+    except ValueError as error:
+        raise ValueError(f"select_by: {error}") from error
     require(
         name.split == "val",
         f"select_by must be of the val split, got {metric!r}: test is scored once, for the chosen trial",

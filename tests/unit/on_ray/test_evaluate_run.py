@@ -103,7 +103,7 @@ def fresh(base, scored, tmp_path) -> Scored:
     root = tmp_path / "workspace"
     shutil.copytree(workspace.root, root, ignore=shutil.ignore_patterns("evaluation", "mlflow.db", "mlartifacts"))
     copied = RunFolder(root / run.path.relative_to(workspace.root))
-    copied.write(dataclasses.replace(run.read(), test_looks=0, looks=()))
+    copied.write(dataclasses.replace(run.read(), looks=()))
     plain = experiment.replace({"evaluate.protocols": ["raw"], "evaluate.families": [], "evaluate.subsets": []})
     return Scored(plain, Workspace(root), copied, {})
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import numpy as np
 import pytest
 
@@ -60,6 +61,7 @@ def test_the_chosen_trial_has_a_value() -> None:
     )
     sweep = Sweep(metric_name="val/raw/t2v/R1", trials=trials, best_number=0)
     assert [trial.number for trial in sweep.scored] == [2, 0]
+    assert [trial.number for trial in dataclasses.replace(sweep, metric_name="val/raw/t2v/MeanR").scored] == [0, 2]
     assert sweep.best is trials[0]
     with pytest.raises(ValueError, match=r"best_number must be a trial with a value, one of \[0, 2\]; got 1"):
         Sweep(metric_name="val/raw/t2v/R1", trials=trials, best_number=1)
