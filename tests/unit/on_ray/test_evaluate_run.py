@@ -333,13 +333,10 @@ def test_no_trial_of_an_unfinished_sweep_is_scored_on_test(fresh) -> None:
         fresh.evaluate()
 
 
-def test_the_winner_and_a_run_trained_by_itself_are_scored(fresh) -> None:
-    as_trial(fresh, best_key="winner")
-    fresh.run.write(dataclasses.replace(fresh.run.read(), label="CEO, human captions"))
-    fresh.evaluate()
+def test_the_winner_is_scored(fresh) -> None:
     as_trial(fresh, best_key=fresh.run.read().key)
-    fresh.evaluate(repeat=True)
-    assert [look.is_forced for look in fresh.run.read().looks] == [False, False]
+    fresh.evaluate()
+    assert [look.is_forced for look in fresh.run.read().looks] == [False]
 
 
 # ---- what is written down
