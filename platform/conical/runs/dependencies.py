@@ -22,8 +22,8 @@ from conical.runs.provenance import code_hash
 from conical.runs.supplements import supplement_keys
 from conical.store import Workspace, manifest_hash, read_manifest
 
-# tables that determine a run's result; the others say where it runs and how it is scored or searched
-DETERMINING_TABLES = ("seed", "mix", "model", "loss", "augment", "optim")
+# settings that determine a run's result; the others say where it runs and how it is scored or searched
+DETERMINING_TABLES = ("seed", "select_by", "mix", "model", "loss", "augment", "optim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ def determining_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: complete settings as plain values.
     """
-    return {"select_by": config["tune"]["metric"], **{name: config[name] for name in DETERMINING_TABLES}}
+    return {name: config[name] for name in DETERMINING_TABLES}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
