@@ -171,7 +171,7 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
         raise ConfigError(f"model.weights {card.weights!r} is not known for {name}: choose one of {', '.join(tags)}")
     if is_local:
         with _without_root_warnings():  # open_clip would say that the model is random: we load it in the next line
-            clip = open_clip.create_model(name, pretrained=None)
+            clip = open_clip.create_model(name, pretrained=None, pretrained_text=False)
         told = _config_preprocess(card.architecture) | load_clip(clip, weights)
     else:
         clip = open_clip.create_model(name, pretrained=card.weights)
@@ -188,6 +188,29 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
         mean=preprocess["mean"],
         std=preprocess["std"],
     )
+
+
+def model_config(options: ModelOptions) -> dict[str, Any]:
+    """The model's config in open_clip's form; no weights are loaded.
+
+    Raises:
+        ConfigError: the model is unknown.
+    """
+    import open_clip
+
+    config: dict[str, Any] = open_clip.get_model_config(_known_name(options))
+    return config
+
+
+def build_tokenizer(options: ModelOptions) -> Any:
+    """The model's tokenizer: texts to (T, context_length) integers.
+
+    Raises:
+        ConfigError: the model is unknown.
+    """
+    import open_clip
+
+    return open_clip.get_tokenizer(_known_name(options))
 
 
 def embedding_width(clip: Any) -> int:
@@ -216,9 +239,7 @@ def build_token_counter(options: ModelOptions) -> Callable[[str], int]:
     Raises:
         ConfigError: the model is unknown.
     """
-    import open_clip
-
-    return partial(_count_tokens, open_clip.get_tokenizer(_known_name(options)))
+    return partial(_count_tokens, build_tokenizer(options))
 
 
 def _count_tokens(tokenizer: Any, text: str) -> int:

@@ -107,6 +107,19 @@ def load_clip(clip: nn.Module, path: Path) -> dict[str, list[float]]:
     return cast("dict[str, list[float]]", told)
 
 
+def read_preprocess(path: Path) -> dict[str, list[float]]:
+    """`mean` and `std` of the pixels, as `save_encoder` wrote them.
+
+    Raises:
+        StoreError: the file is absent, damaged or another's.
+    """
+    try:
+        told = json.loads(_metadata(path)["conical.preprocess"])
+    except (OSError, SafetensorError, KeyError) as error:
+        raise StoreError(f"encoder {path} cannot be read ({str(error).splitlines()[0]}): train again") from error
+    return cast("dict[str, list[float]]", told)
+
+
 def load_head_beside(head: nn.Module, weights: Path, *, name: str) -> bool:
     """Load a head from beside the CLIP's weights, if it is the one of this name.
 
