@@ -154,32 +154,77 @@ def test_the_captioner_how_to_captions(my_lab) -> None:
     assert [(answer.text, answer.error) for answer in answers] == [("mostly green", ""), ("", "the clip is grey")]
 
 
-def test_the_head_how_to_starts_as_the_mean_and_trains(my_lab, small_clip, tmp_path: Path) -> None:
-    import torch
-
+def _trained_on_noise(small_clip, folder: Path, *overrides: str):
+    """One epoch as `conical train` would run it, here; what it reported, and the folder of its checkpoint."""
     from conical.config import load_experiment
-    from conical.models.dual_encoder import build_dual_encoder
+    from conical.on_ray.epochs import run_epochs
+    from conical.runs.identity import data_source
     from conical.store import Workspace
-
-    head = my_lab("weighted_frames")
-    base = build_dual_encoder(small_clip)
-    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 2, 32, 32, 3), dtype=np.uint8))
-    with torch.no_grad():
-        torch.testing.assert_close(head.WeightedFrames(base).encode_video(frames), base.encode_video(frames))
 
     experiment = load_experiment(
         None,
         [
             *("mix.human=1", "mix.A=0", "mix.B=0", "optim.epochs=1", "optim.batch_size=4", "frames.size=32"),
             *(f'model.name="{small_clip.name}"', f'model.weights="{small_clip.weights}"', "frames.num_frames=2"),
+            *overrides,
         ],
     )
-    workspace = Workspace.open(tmp_path / "workspace")
+    workspace = Workspace.open(folder / "workspace")
     _write_noise(experiment, workspace)
-    trained = head.train_weighted_frames(experiment, workspace)
-    trained.zero_grad()
-    (trained.encode_video(frames) * torch.randn(3, 1)).sum().backward()
-    assert trained.query.grad.abs().sum() > 0
+    reports = []
+
+    def report(epoch) -> None:
+        reports.append(epoch)
+        epoch.save(folder / "checkpoint")
+
+    run_epochs(experiment, data_source(experiment, workspace), report=report)
+    return experiment, reports
+
+
+def test_the_loss_how_to_trains_from_a_config(my_lab, small_clip, tmp_path: Path) -> None:
+    my_lab("hinge")
+    experiment, reports = _trained_on_noise(small_clip, tmp_path, "loss.name=my_lab.hinge:CARD", "loss.symmetric=true")
+    assert experiment.title.startswith("Hinge, ")
+    (first, *_) = reports[1].step_metrics
+    assert set(first) == {"step", "learning_rate", "loss", "loss_tv", "grad_norm"}
+    assert first["grad_norm"] > 0
+
+
+def test_the_loss_how_to_is_the_formula_it_names(my_lab) -> None:
+    import torch
+
+    hinge = my_lab("hinge").hinge
+    text = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    video = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    settings = {"taus": {"tv": 1.0}, "weights": {"tv": 3.0}, "denominator": "all", "symmetric": False}
+    terms = hinge(text, video, None, video_ids=torch.tensor([0, 0, 1]), **settings)
+    # positives 1, 0, 0.8; hardest negatives of other videos 0, 1, 0.6; hinges at 0.2: 0, 1.2, 0
+    torch.testing.assert_close(terms["loss_tv"], torch.tensor(0.4))
+    torch.testing.assert_close(terms["loss"], torch.tensor(1.2))
+
+
+def test_the_head_how_to_starts_as_the_mean_and_trains_from_a_config(my_lab, small_clip, tmp_path: Path) -> None:
+    import dataclasses
+
+    import torch
+    from safetensors.torch import load_file
+
+    from conical.models.dual_encoder import build_dual_encoder
+
+    my_lab("weighted_frames")
+    head = "my_lab.weighted_frames:CARD"
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 2, 32, 32, 3), dtype=np.uint8))
+    with torch.no_grad():
+        weighted, mean = (
+            build_dual_encoder(dataclasses.replace(small_clip, **more)).encode_video(frames)
+            for more in ({"head": head}, {})
+        )
+    torch.testing.assert_close(weighted, mean)
+
+    _, reports = _trained_on_noise(small_clip, tmp_path, f"model.head={head}")
+    assert [report.epoch for report in reports] == [0, 1]
+    assert load_file(tmp_path / "checkpoint" / "model.safetensors")["encoder.head.query"].abs().sum() > 0
+    assert (tmp_path / "checkpoint" / "best" / "head.safetensors").is_file()
 
 
 def _write_noise(experiment, workspace) -> None:

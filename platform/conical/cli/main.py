@@ -16,6 +16,8 @@ from rich.console import Console
 
 from conical.cli.common import Config, Debug, DryRun, Set, console, open_experiment
 from conical.cli.data_commands import data_app
+from conical.cli.export_command import export
+from conical.cli.list_commands import list_
 from conical.cli.score_commands import compare, evaluate
 from conical.cli.status_command import print_status, status
 from conical.core.errors import ConicalError, UserError
@@ -152,6 +154,8 @@ def tune(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug
 
 app.command()(evaluate)
 app.command()(compare)
+app.command()(export)
+app.command("list")(list_)
 app.command()(status)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from conical.core.errors import ConfigError
+from conical.core.hashing import file_fingerprint
 from conical.core.options import did_you_mean
 
 
@@ -33,3 +35,15 @@ def resolve(what: str, name: str, table: Mapping[str, Any]) -> Any:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{what} {name!r} cannot be imported: {error}") from error
+
+
+def source_fingerprint(name: str) -> str:
+    """Content address of the file of a thing from outside; "" for an entry of a table, or where there is no file.
+
+    Args:
+        name: as `resolve` takes it.
+    """
+    module_name, colon, _ = name.partition(":")
+    module = importlib.import_module(module_name) if colon else None
+    path = getattr(module, "__file__", None)
+    return file_fingerprint(Path(path)) if path else ""

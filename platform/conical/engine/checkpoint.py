@@ -1,9 +1,9 @@
 """Everything a run needs to go on as if nothing had happened.
 
-A checkpoint folder holds `model.safetensors` (the objective as it is), `best.safetensors` (the encoder of the best
-epoch on val so far), `best_ranking.npz` (its ranks on val, where they are kept), `optimiser.pt` (tensors only, loaded
-with `weights_only`) and `state.json`. Batches and rates are functions of the step (`batches`, `optimiser`), so no
-generator or scheduler state is needed.
+A checkpoint folder holds `model.safetensors` (the objective as it is), `optimiser.pt` (tensors only, loaded with
+`weights_only`) and `state.json`. In `best/` stands the encoder of the best epoch on val so far, in the files of a run's
+folder: `encoder.safetensors`, `head.safetensors` if the head has parameters, `val_ranking.npz` if its ranks are kept.
+Batches and rates are functions of the step (`batches`, `optimiser`), so no generator or scheduler state is needed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from conical.core.atomic import write_text_atomic
 from conical.core.errors import StoreError
-from conical.store import RankedQueries
-
-BEST_RANKING = "best_ranking.npz"
+from conical.engine.objective import Objective
+from conical.models.weight_files import read_encoder_state, save_encoder
+from conical.store import RankedQueries, RunFolder
+from conical.store.runs import BEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,42 +57,27 @@ class Best:
         return f"Best(tensors={len(self.weights)}, ranked={self.ranked})"
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """A model's parameters and buffers as safetensors."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, path)
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load what `save_weights` wrote.
-
-    Raises:
-        StoreError: the file is absent or does not fit the model.
-    """
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, RuntimeError) as error:
-        raise StoreError(f"checkpoint {path} cannot be loaded ({str(error).splitlines()[0]}): train again") from error
-
-
 def save_checkpoint(
     folder: Path,
     *,
-    objective: nn.Module,
+    objective: Objective,
     optimiser: torch.optim.Optimizer,
     best: Best,
     state: RunState,
 ) -> None:
     """Write a whole checkpoint; `state.json` comes last, so a folder without it is not one."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(objective, folder / "model.safetensors")
-    save_file(best.weights, folder / "best.safetensors")
+    state_now = {name: tensor.detach().cpu().contiguous() for name, tensor in objective.state_dict().items()}
+    save_file(state_now, folder / "model.safetensors")
+    kept = RunFolder(folder / BEST)
+    save_encoder(objective.encoder, kept.encoder, state=best.weights)
     if best.ranked is not None:
-        best.ranked.write(folder / BEST_RANKING)
+        best.ranked.write(kept.val_ranking)
     torch.save(optimiser.state_dict(), folder / "optimiser.pt")
     write_text_atomic(folder / "state.json", json.dumps(asdict(state)))
 
 
-def load_checkpoint(folder: Path, *, objective: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Best, RunState]:
+def load_checkpoint(folder: Path, *, objective: Objective, optimiser: torch.optim.Optimizer) -> tuple[Best, RunState]:
     """Restore the objective and the optimiser in place.
 
     Returns:
@@ -105,7 +91,11 @@ def load_checkpoint(folder: Path, *, objective: nn.Module, optimiser: torch.opti
         raise StoreError(
             f"{folder} holds no whole checkpoint (state.json is absent): delete the folder and train again"
         )
-    load_weights(objective, folder / "model.safetensors")
+    try:
+        objective.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, RuntimeError) as error:
+        raise StoreError(f"checkpoint {folder} cannot be loaded ({str(error).splitlines()[0]}): train again") from error
     optimiser.load_state_dict(torch.load(folder / "optimiser.pt", map_location="cpu", weights_only=True))
-    best = Best(weights=load_file(folder / "best.safetensors"), ranked=RankedQueries.read(folder / BEST_RANKING))
+    kept = RunFolder(folder / BEST)
+    best = Best(weights=read_encoder_state(objective.encoder, kept.encoder), ranked=kept.read_val_ranking())
     return best, RunState(**json.loads(state_file.read_text(encoding="utf-8")))

@@ -172,5 +172,5 @@ def _embed_share(encoder: DualEncoder, count: int, batch_size: int, embed) -> to
         embed(slice(first, min(first + batch_size, stop)), device).float().cpu()
         for first in range(start, stop, batch_size)
     ]
-    width = encoder.clip.visual.output_dim
+    width = encoder.width
     return gather_rows(torch.cat(parts) if parts else torch.zeros(0, width))

@@ -58,4 +58,5 @@ class Objective(nn.Module):
     def tau(self, term: str) -> Tensor | float:
         """The scale of a term: as learnt so far, or as configured."""
         name = f"tau_{term}"
-        return self.scales[name]() if name in self.scales else getattr(self.options, name)
+        scale: Tensor | float = self.scales[name]() if name in self.scales else getattr(self.options, name)
+        return scale

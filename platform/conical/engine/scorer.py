@@ -214,7 +214,7 @@ class Scorer:
     def _mean_embeddings(self, rows: Sequence[CaptionRecord], video_ids: Sequence[str]) -> Tensor:
         number = {video_id: index for index, video_id in enumerate(video_ids)}
         owner = torch.tensor([number[row.video_id] for row in rows], dtype=torch.int64)
-        width = self._encoder.clip.visual.output_dim
+        width = self._encoder.width
         embedded = self._embed_texts([self._pieces(row.text) for row in rows]) if rows else torch.zeros(0, width)
         total = torch.zeros(len(video_ids), width).index_add_(0, owner, embedded)
         counts = torch.bincount(owner, minlength=len(video_ids)).clamp(min=1)

@@ -1,6 +1,6 @@
 """CLIP as a dual encoder of videos and texts.
 
-Shapes: B clips, F frames a clip, H x W pixels, T texts, L tokens, D embedding width.
+Shapes: B clips, F frames per clip, H x W pixels, T texts, L tokens, D embedding width.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,29 +19,46 @@ from torch import Tensor, nn
 
 from conical.core.errors import ConfigError
 from conical.core.hashing import stable_hash
+from conical.models.heads import build_head
 from conical.models.options import ModelOptions
+from conical.models.weight_files import load_clip, load_head_beside
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
 
 
 class DualEncoder(nn.Module):
-    """A CLIP whose video embedding is the mean of its frame embeddings.
+    """A CLIP with a head that makes one embedding of a clip from those of its frames.
 
     Args:
         clip: an open_clip model.
         tokenizer: its tokenizer: texts to (T, context_length) integers.
+        head: maps unit-length frame embeddings (B, F, D) to unit-length clip embeddings (B, D).
+        head_name: what `model.head` calls it.
         mean: per channel, of pixels in [0, 1].
         std: per channel, of pixels in [0, 1].
-
-    Source: mean pooling of normalised frame embeddings is the parameter-free similarity of CLIP4Clip (Luo et al.,
-        2022, section 3.3); the talk's `v_i` is the same mean.
     """
 
-    def __init__(self, clip: nn.Module, tokenizer: Any, *, mean: Sequence[float], std: Sequence[float]) -> None:
+    clip: Any
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        tokenizer: Any,
+        *,
+        head: nn.Module,
+        head_name: str = "mean_pool",
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
         super().__init__()
         self.clip = clip
         self.tokenizer = tokenizer
+        self.head = head
+        self.head_name = head_name
+        self.pixel_mean, self.pixel_std = tuple(mean), tuple(std)
         # CLIP's own scale is not used: the loss brings three. Left trainable, DDP would wait for its gradient for ever.
         for name in ("logit_scale", "logit_bias"):
             scale = getattr(clip, name, None)
@@ -53,8 +70,12 @@ class DualEncoder(nn.Module):
     @property
     def image_size_px(self) -> int:
         """Side of the square frames the image tower takes."""
-        size = self.clip.visual.image_size
-        return int(size[0] if isinstance(size, (tuple, list)) else size)
+        return _image_size_px(self.clip)
+
+    @cached_property
+    def width(self) -> int:
+        """Of the embeddings of texts and videos."""
+        return embedding_width(self.clip)
 
     @property
     def context_length(self) -> int:
@@ -76,7 +97,7 @@ class DualEncoder(nn.Module):
         Raises:
             ValueError: a text is longer than the context and would have been truncated; split it first.
         """
-        tokens = self.tokenizer(list(texts), context_length=self.context_length)
+        tokens: Tensor = self.tokenizer(list(texts), context_length=self.context_length)
         # end of text has the highest number; zero is both the padding and a real token, so it tells nothing
         longest = int(tokens.argmax(dim=1).max()) + 1 if self._cuts_text else self.context_length
         if longest == self.context_length:
@@ -89,12 +110,13 @@ class DualEncoder(nn.Module):
         return tokens[:, :longest]
 
     def encode_video(self, frames: UInt8[Tensor, "clip frame height width 3"]) -> Float[Tensor, "clip dim"]:
-        """Unit-length embeddings of clips: frame embeddings are normalised, averaged, normalised again."""
+        """Unit-length embeddings of clips: frame embeddings are normalised, then the head makes one of each clip."""
         num_clips, num_frames = frames.shape[:2]
         pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float().div_(255.0)
         pixels = (pixels - self.mean) / self.std
         per_frame = F.normalize(self.clip.encode_image(pixels).float(), dim=-1)
-        return F.normalize(per_frame.view(num_clips, num_frames, -1).mean(dim=1), dim=-1)
+        per_clip: Tensor = self.head(per_frame.view(num_clips, num_frames, -1))
+        return per_clip.float()
 
     def encode_text(self, tokens: Int[Tensor, "text token"]) -> Float[Tensor, "text dim"]:
         """Unit-length embeddings of tokenised texts."""
@@ -117,7 +139,7 @@ class DualEncoder(nn.Module):
     def _cuts_text(self) -> bool:
         """Whether the text tower is CLIP's own: causal, with learned positions and end-of-text pooling."""
         clip = self.clip
-        return hasattr(clip, "token_embedding") and clip.attn_mask is not None and clip.text_pool_type == "argmax"
+        return bool(hasattr(clip, "token_embedding") and clip.attn_mask is not None and clip.text_pool_type == "argmax")
 
     def _encode_cut_text(self, tokens: Tensor) -> Tensor:
         """CLIP's text tower on fewer positions than its context; `encode_text` of open_clip takes only the whole."""
@@ -127,7 +149,8 @@ class DualEncoder(nn.Module):
         x_TLD = clip.ln_final(x_TLD)  # noqa: N806
         pooled = x_TLD[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
         projection = clip.text_projection
-        return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+        projected: Tensor = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+        return projected
 
 
 def build_dual_encoder(options: ModelOptions) -> DualEncoder:
@@ -148,12 +171,66 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
         raise ConfigError(f"model.weights {card.weights!r} is not known for {name}: choose one of {', '.join(tags)}")
     if is_local:
         with _without_root_warnings():  # open_clip would say that the model is random: we load it in the next line
-            clip = open_clip.create_model(name, pretrained=None)
-        _load_state(clip, weights)
+            clip = open_clip.create_model(name, pretrained=None, pretrained_text=False)
+        told = _config_preprocess(card.architecture) | load_clip(clip, weights)
     else:
         clip = open_clip.create_model(name, pretrained=card.weights)
-    preprocess = open_clip.get_model_preprocess_cfg(clip)
-    return DualEncoder(clip, open_clip.get_tokenizer(name), mean=preprocess["mean"], std=preprocess["std"])
+        told = {}
+    head = build_head(options.head, width=embedding_width(clip))
+    if is_local:
+        load_head_beside(head, weights, name=options.head)
+    preprocess = open_clip.get_model_preprocess_cfg(clip) | told
+    return DualEncoder(
+        clip,
+        open_clip.get_tokenizer(name),
+        head=head,
+        head_name=options.head,
+        mean=preprocess["mean"],
+        std=preprocess["std"],
+    )
+
+
+def model_config(options: ModelOptions) -> dict[str, Any]:
+    """The model's config in open_clip's form; no weights are loaded.
+
+    Raises:
+        ConfigError: the model is unknown.
+    """
+    import open_clip
+
+    config: dict[str, Any] = open_clip.get_model_config(_known_name(options))
+    return config
+
+
+def build_tokenizer(options: ModelOptions) -> Any:
+    """The model's tokenizer: texts to (T, context_length) integers.
+
+    Raises:
+        ConfigError: the model is unknown.
+    """
+    import open_clip
+
+    return open_clip.get_tokenizer(_known_name(options))
+
+
+def embedding_width(clip: Any) -> int:
+    """Width of a CLIP's embeddings: as its image tower says, or as a black frame shows (timm's towers do not say)."""
+    width = getattr(clip.visual, "output_dim", None)
+    if isinstance(width, int):
+        return width
+    parameter, side, was_training = next(clip.parameters()), _image_size_px(clip), clip.training
+    clip.eval()  # a black frame must not reach running statistics
+    with torch.no_grad():
+        width = clip.encode_image(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device)).shape[
+            -1
+        ]
+    clip.train(was_training)
+    return int(width)
+
+
+def _image_size_px(clip: Any) -> int:
+    size = clip.visual.image_size
+    return int(size[0] if isinstance(size, (tuple, list)) else size)
 
 
 def build_token_counter(options: ModelOptions) -> Callable[[str], int]:
@@ -162,9 +239,7 @@ def build_token_counter(options: ModelOptions) -> Callable[[str], int]:
     Raises:
         ConfigError: the model is unknown.
     """
-    import open_clip
-
-    return partial(_count_tokens, open_clip.get_tokenizer(_known_name(options)))
+    return partial(_count_tokens, build_tokenizer(options))
 
 
 def _count_tokens(tokenizer: Any, text: str) -> int:
@@ -192,15 +267,28 @@ def _register_local_config(architecture: str) -> str:
 
     if not architecture.endswith(".json"):
         return architecture
-    path = Path(architecture)
-    if not path.is_file():
-        raise ConfigError(f"model config {architecture!r} is not a file: give an open_clip model-config JSON")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = _read_config(architecture)
     config = content.get("model_cfg", content)
     # by content: two files of one name must not replace each other in open_clip's global table
     name = f"conical-{stable_hash(config)}"
     open_clip.factory._MODEL_CONFIGS[name] = config
     return name
+
+
+def _config_preprocess(architecture: str) -> dict[str, list[float]]:
+    """`mean` and `std` of the pixels, where a local model-config JSON says them."""
+    if not architecture.endswith(".json"):
+        return {}
+    told = _read_config(architecture).get("preprocess_cfg", {})
+    return {key: told[key] for key in ("mean", "std") if key in told}
+
+
+def _read_config(architecture: str) -> dict[str, Any]:
+    path = Path(architecture)
+    if not path.is_file():
+        raise ConfigError(f"model config {architecture!r} is not a file: give an open_clip model-config JSON")
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 @contextmanager
@@ -212,20 +300,3 @@ def _without_root_warnings() -> Iterator[None]:
         yield
     finally:
         root.setLevel(level)
-
-
-def _load_state(clip: nn.Module, path: Path) -> None:
-    """Load a checkpoint strictly; nothing is unpickled but tensors."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
-    try:
-        clip.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"weights {str(path)!r} do not fit the model config: {str(error).splitlines()[1].strip()}"
-        ) from error

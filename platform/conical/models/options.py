@@ -7,7 +7,10 @@ from pathlib import Path
 
 from conical.core.hashing import file_fingerprint, stable_hash
 from conical.core.options import Options, require
+from conical.models.heads.table import head_card
 
+# a head's parameters, beside the weights of its CLIP
+HEAD_FILE = "head.safetensors"
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
@@ -62,11 +65,14 @@ class ModelOptions(Options):
 
     Args:
         name: a card of `MODELS`, any model name of open_clip, or the path of an open_clip model-config JSON.
-        weights: a pretrained tag of open_clip or the path of a checkpoint; "" takes the card's.
+        weights: a pretrained tag of open_clip or the path of a checkpoint, such as a run's `encoder.safetensors`; ""
+            takes the card's. The head of a run is loaded with it if it is the same as `head`.
+        head: `mean_pool`, or `package.module:CARD` of a head from outside.
     """
 
     name: str = "tiny-clip"
     weights: str = ""
+    head: str = "mean_pool"
 
     def __post_init__(self) -> None:
         require(bool(self.name), "name must not be empty: give a model card, an open_clip model name or a config path")
@@ -79,6 +85,7 @@ class ModelOptions(Options):
             f"weights must be given for {self.name!r} (a pretrained tag or a checkpoint path); "
             f"only the cards {', '.join(MODELS)} bring their own",
         )
+        head_card(self.head)
 
     @property
     def card(self) -> ModelCard:
@@ -92,5 +99,7 @@ class ModelOptions(Options):
 def weights_revision(options: ModelOptions) -> str:
     """What pins a model: hashes of its local files, or the names that open_clip resolves."""
     card = options.card
-    parts = [file_fingerprint(part) if Path(part).is_file() else part for part in (card.architecture, card.weights)]
+    head = Path(card.weights).with_name(HEAD_FILE)
+    known = [card.architecture, card.weights, *([str(head)] if head.is_file() else [])]
+    parts = [file_fingerprint(part) if Path(part).is_file() else part for part in known]
     return stable_hash(parts)

@@ -56,13 +56,13 @@ def score_each(task: ScoreTask) -> Iterator[EvaluationRecord]:
     """Embed and rank with a run's best encoder, in this process; one record a name, in their order."""
     import torch
 
-    from conical.engine.checkpoint import load_weights
     from conical.engine.scorer import Scorer
     from conical.models.dual_encoder import build_dual_encoder
+    from conical.models.weight_files import load_encoder
 
     experiment = parse_experiment(task.settings, origin="the run's settings")
     encoder = build_dual_encoder(experiment.model)
-    load_weights(encoder, RunFolder(Path(task.path)).encoder)
+    load_encoder(encoder, RunFolder(Path(task.path)).encoder)
     encoder.to(torch.device("cuda" if experiment.ray.use_gpu else "cpu"))
     scorer = Scorer(
         encoder,

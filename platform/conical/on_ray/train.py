@@ -11,7 +11,6 @@ from typing import Any
 from conical.config import Experiment
 from conical.core.errors import ClusterError, ConicalError, UserError
 from conical.core.progress import Progress, Report, no_report
-from conical.engine.checkpoint import save_weights
 from conical.engine.source import DataSource
 from conical.metrics import readable
 from conical.on_ray.session import connect
@@ -19,6 +18,7 @@ from conical.on_ray.train_worker import run_rank
 from conical.runs.identity import RunIdentity, identify
 from conical.runs.log import RunLog
 from conical.store import RunFolder, Workspace
+from conical.store.runs import BEST
 from conical.tracking import MlflowTracker
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # a rank that died must not leave the others waiting for ever
@@ -94,8 +94,9 @@ def check_fit(experiment: Experiment, source: DataSource, *, world_size: int) ->
 def _store_as_loaded(experiment: Experiment, folder: RunFolder) -> None:
     """Zero-shot: the weights as they came."""
     from conical.models.dual_encoder import build_dual_encoder
+    from conical.models.weight_files import save_encoder
 
-    save_weights(build_dual_encoder(experiment.model), folder.encoder)
+    save_encoder(build_dual_encoder(experiment.model), folder.encoder)
 
 
 def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage: Path, report: Report) -> None:
@@ -154,7 +155,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
         raise _user_error(outcome["error"]) from outcome["error"]
     result = outcome["result"]
     assert result.metrics["key"] == identity.key, (result.metrics["key"], identity.key)
-    shutil.copyfile(Path(result.checkpoint.path) / "best.safetensors", identity.folder.encoder)
+    identity.folder.take_encoder(RunFolder(Path(result.checkpoint.path) / BEST))
     shutil.rmtree(storage / identity.key)  # optimiser state of a finished run serves nothing
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from conical.captioning.mix import HUMAN
 from conical.config import Experiment
 from conical.core.hashing import stable_hash
+from conical.core.registry import source_fingerprint
 from conical.engine.source import DataSource
 from conical.models.options import weights_revision
 from conical.runs.provenance import code_hash
@@ -103,8 +104,16 @@ def run_dependencies(
             "captions": stable_hash([(row.key, row.text) for row in source.supplement_rows()]),
             "weights": weights_revision(experiment.model),
             "code": code_hash(),
+            **_outside_code(experiment),
         },
     )
+
+
+def _outside_code(experiment: Experiment) -> dict[str, str]:
+    """Hashes of the files that a loss or head from outside stands in; what they import is not looked at."""
+    names = {"loss": experiment.loss.name, "head": experiment.model.head}
+    hashes = {f"code of {what}": source_fingerprint(name) for what, name in names.items()}
+    return {what: value for what, value in hashes.items() if value}
 
 
 def sweep_key(experiment: Experiment, run: Dependencies) -> str:

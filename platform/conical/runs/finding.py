@@ -51,3 +51,20 @@ def runs_named(workspace: Workspace, experiment: str, name: str) -> list[RunFold
     labelled = [run for run in list_runs(workspace.experiment(experiment)) if run.is_finished]
     labelled = [run for run in labelled if run.read().label == name]
     return sorted(labelled, key=lambda run: run.read().seed) or [find_run(workspace, experiment, name)]
+
+
+def one_finished_run(workspace: Workspace, experiment: str, name: str) -> RunFolder:
+    """The one finished run that a name means: a label that only one run has, a key or an MLflow id.
+
+    Raises:
+        DataError: nothing fits, several runs have the label, or the run is not finished.
+    """
+    runs = runs_named(workspace, experiment, name)
+    if len(runs) > 1:
+        keys = ", ".join(f"{run.path.name[:8]} (seed {run.read().seed})" for run in runs)
+        raise DataError(f"{len(runs)} runs are called {name!r}: choose one by its key, {keys}")
+    (run,) = runs
+    if not run.is_finished:
+        record = run.read()
+        raise DataError(f"run {record.key} ({record.label}) is {record.status}, not finished: train it first")
+    return run

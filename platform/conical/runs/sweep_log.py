@@ -11,14 +11,14 @@ from conical.config import Experiment
 from conical.config.tables import flatten
 from conical.core.hashing import stable_hash
 from conical.core.progress import Progress, Report
-from conical.engine.checkpoint import BEST_RANKING
 from conical.metrics import merit, readable
 from conical.runs.equal_trials import mark_indistinguishable
 from conical.runs.identity import identify
 from conical.runs.log import RunLog
 from conical.runs.provenance import git_commit
 from conical.runs.search_space import to_settings
-from conical.store import Sweep, Trial, Workspace, write_sweep
+from conical.store import RunFolder, Sweep, Trial, Workspace, write_sweep
+from conical.store.runs import BEST
 from conical.tracking import MlflowTracker
 
 # Tune pickles its callbacks into the sweep's state; a database connection cannot go that way. So the callback holds
@@ -107,9 +107,10 @@ class SweepBook:
             # the searcher drew the same settings twice: what a whole trial left is not replaced by a shorter one's
             status = "finished"
         elif checkpoint is not None:
-            if (checkpoint / BEST_RANKING).is_file():
-                shutil.copyfile(checkpoint / BEST_RANKING, log.folder.val_ranking)
-            shutil.copyfile(checkpoint / "best.safetensors", log.folder.encoder)
+            best = RunFolder(checkpoint / BEST)
+            if best.val_ranking.is_file():
+                shutil.copyfile(best.val_ranking, log.folder.val_ranking)
+            log.folder.take_encoder(best)
             status = "finished" if log.last_epoch >= self._experiment.optim.epochs else "stopped"
         if log.record.status != "finished":
             log.end(status)

@@ -2,7 +2,8 @@
 
     <experiment>/runs/<key>/run.json            what it is and where it stands
     <experiment>/runs/<key>/config.toml         the complete settings
-    <experiment>/runs/<key>/encoder.safetensors best encoder on val
+    <experiment>/runs/<key>/encoder.safetensors best encoder on val, a checkpoint of open_clip's
+    <experiment>/runs/<key>/head.safetensors    its head, if that has parameters
     <experiment>/runs/<key>/curve.json          one row an epoch
     <experiment>/runs/<key>/val_ranking.npz     ranks on val at the best epoch (trials of a sweep)
     <experiment>/runs/<key>/evaluation/<split>[-<subset>]-<protocol>[.<family>].{json,npz}
@@ -14,16 +15,19 @@ same settings find the same folder again, and a run that is finished is not run 
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from conical.core.atomic import write_text_atomic
+from conical.core.atomic import atomic_path, write_text_atomic
 from conical.core.errors import StoreError
 from conical.metrics import EvaluationName
 from conical.store.evaluations import EvaluationRecord, read_evaluation, write_evaluation
 from conical.store.rankings import RankedQueries
 
+# in a checkpoint, the folder of its best encoder; its files are those of a run's folder
+BEST = "best"
 STATUSES = ("running", "finished", "stopped", "failed")
 
 
@@ -116,6 +120,11 @@ class RunFolder:
         return self.path / "encoder.safetensors"
 
     @property
+    def head(self) -> Path:
+        """The best encoder's head; absent if it has no parameters."""
+        return self.path / "head.safetensors"
+
+    @property
     def exists(self) -> bool:
         """Whether a record was written."""
         return (self.path / "run.json").is_file()
@@ -141,6 +150,15 @@ class RunFolder:
     def write(self, record: RunRecord) -> None:
         """Replace the record, whole or not at all."""
         write_text_atomic(self.path / "run.json", json.dumps(asdict(record), indent=1))
+
+    def take_encoder(self, other: RunFolder) -> None:
+        """Copy another folder's encoder here, its head first: where an encoder is, it is whole."""
+        self.head.unlink(missing_ok=True)
+        if other.head.is_file():
+            with atomic_path(self.head) as temporary:
+                shutil.copyfile(other.head, temporary)
+        with atomic_path(self.encoder) as temporary:
+            shutil.copyfile(other.encoder, temporary)
 
     def read_curve(self) -> list[dict[str, float]]:
         """One row an epoch, oldest first; empty if none was written."""

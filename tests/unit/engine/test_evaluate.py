@@ -23,9 +23,7 @@ class CountingEncoder:
 
     def __init__(self) -> None:
         self.seen: list[object] = []
-        self.clip = torch.nn.Module()
-        self.clip.visual = torch.nn.Module()
-        self.clip.visual.output_dim = 4
+        self.width = 4
 
     def parameters(self):
         return iter([torch.zeros(1)])

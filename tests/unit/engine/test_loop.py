@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from conical.core.errors import ConicalError, StoreError
-from conical.engine.checkpoint import BEST_RANKING, RunState
+from conical.engine.checkpoint import RunState
 from conical.engine.loop import train
 from conical.engine.objective import Objective
 from conical.engine.optimiser import build_optimiser, learning_rate_at
@@ -122,13 +122,17 @@ def ranked(number: int) -> RankedQueries:
     return RankedQueries(ranking=ranking, groups=0 * ones)
 
 
+def kept_rank(folder) -> int:
+    """Of the best encoder in a checkpoint."""
+    return RankedQueries.read(folder / "best" / "val_ranking.npz").ranking.better.item()
+
+
 def test_the_ranks_of_the_best_epoch_are_kept_and_survive_a_restart(new_encoder, tmp_path):
     # epoch 1 is the best; a run resumed after it must not put a later epoch's ranks beside its encoder
     run(new_encoder, values=[1, 5, 3, 2], folder=tmp_path, keep_ranks=True)
-    kept = [RankedQueries.read(tmp_path / str(epoch) / BEST_RANKING).ranking.better.item() for epoch in range(4)]
-    assert kept == [1, 5, 5, 5]
+    assert [kept_rank(tmp_path / str(epoch)) for epoch in range(4)] == [1, 5, 5, 5]
     run(new_encoder, values=[3, 2], folder=tmp_path / "again", resume_from=tmp_path / "1", keep_ranks=True)
-    assert RankedQueries.read(tmp_path / "again" / "3" / BEST_RANKING).ranking.better.item() == 5
+    assert kept_rank(tmp_path / "again" / "3") == 5
 
 
 def test_a_model_that_only_gets_worse_is_kept_as_loaded(new_encoder):

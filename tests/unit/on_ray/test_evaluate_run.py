@@ -13,11 +13,11 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 
 from conical.core.errors import DataError, ProtocolError, StoreError
 from conical.core.records import DatasetSummary, SplitCount
-from conical.engine.checkpoint import load_weights
 from conical.engine.data import load_evaluation_set
 from conical.engine.embedding import embed_texts, embed_videos
 from conical.metrics import EvaluationName, dual_softmax, qb_norm, rank_queries
 from conical.models.dual_encoder import build_dual_encoder
+from conical.models.weight_files import load_encoder
 from conical.on_ray.evaluate import evaluate_run
 from conical.runs.dependencies import data_source
 from conical.runs.log import open_tracker
@@ -113,7 +113,7 @@ def embedded(base):
     """Embeddings computed beside the scorer: (texts, videos) of a split, and a text's."""
     experiment, workspace, run = base
     encoder = build_dual_encoder(experiment.model)
-    load_weights(encoder, run.encoder)
+    load_encoder(encoder, run.encoder)
     encoder.eval()
     source = data_source(experiment, workspace, has_supplements=False)
 

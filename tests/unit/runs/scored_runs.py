@@ -7,8 +7,8 @@ from pathlib import Path
 from conical.captioning import describe_captioner
 from conical.config import Experiment, load_experiment
 from conical.core.records import CaptionRecord
-from conical.engine.checkpoint import save_weights
 from conical.models.dual_encoder import build_dual_encoder
+from conical.models.weight_files import save_encoder
 from conical.runs.identity import identify
 from conical.runs.log import RunLog, open_tracker
 from conical.runs.supplements import captioner_recipe, rows_of_clips
@@ -81,6 +81,6 @@ def write_run(experiment: Experiment, workspace: Workspace) -> RunFolder:
     """A finished run of the model as it was loaded."""
     identity = identify(experiment, workspace)
     log = RunLog(identity, experiment, open_tracker(experiment, workspace))
-    save_weights(build_dual_encoder(experiment.model), identity.folder.encoder)
+    save_encoder(build_dual_encoder(experiment.model), identity.folder.encoder)
     log.end("finished")
     return identity.folder

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import conical
+from conical.runs.identity import identify
 from conical.runs.provenance import DETERMINING_ROOMS, code_hash
+from unit.runs.stored_runs import experiment, write_workspace
 
 PACKAGE = Path(conical.__file__).parent
 
@@ -63,3 +65,17 @@ def test_a_changed_line_of_what_computes_changes_the_hash(copied: Path, room: st
 def test_every_room_is_either_determining_or_known_to_show() -> None:
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     assert rooms - set(DETERMINING_ROOMS) == {"cli", "library", "reports", "runs", "tracking", "workbench"}
+
+
+def test_a_changed_file_of_a_loss_from_outside_changes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = tmp_path / "lab" / "lab_of_keys.py"
+    lab.parent.mkdir()
+    lab.write_text("from conical.losses import LOSSES\nCARD = LOSSES['ceo']\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(lab.parent))
+    workspace = write_workspace(tmp_path / "workspace")
+    own, outside = (identify(experiment(*more), workspace).depends_on for more in ((), ("loss.name=lab_of_keys:CARD",)))
+    assert "code of loss" not in own.data
+    lab.write_text(lab.read_text(encoding="utf-8") + "# mended\n", encoding="utf-8")
+    mended = identify(experiment("loss.name=lab_of_keys:CARD"), workspace).depends_on
+    assert mended.changes_since(outside) == ("code of loss",)
+    assert mended.key != outside.key

@@ -37,8 +37,8 @@ def workspace(experiment: Experiment, tmp_path: Path) -> Workspace:
 
 
 def checkpoint(folder: Path, weights: bytes) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "best.safetensors").write_bytes(weights)
+    (folder / "best").mkdir(parents=True, exist_ok=True)
+    (folder / "best" / "encoder.safetensors").write_bytes(weights)
     return folder
 
 

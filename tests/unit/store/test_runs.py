@@ -389,3 +389,15 @@ def test_everything_lies_inside_the_workspace(tmp_path: Path) -> None:
     ]
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(tmp_path) for path in paths)
+
+
+def test_an_encoder_is_taken_with_its_head_and_without_one_of_before(tmp_path: Path) -> None:
+    best, run = RunFolder(tmp_path / "best"), RunFolder(tmp_path / "run")
+    best.path.mkdir()
+    best.encoder.write_bytes(b"clip")
+    best.head.write_bytes(b"head")
+    run.take_encoder(best)
+    assert (run.encoder.read_bytes(), run.head.read_bytes()) == (b"clip", b"head")
+    best.head.unlink()
+    run.take_encoder(best)
+    assert [path.name for path in run.path.iterdir()] == ["encoder.safetensors"]
