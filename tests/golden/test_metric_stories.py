@@ -73,7 +73,7 @@ def test_counting_only_better_scores_would_praise_a_collapsed_model() -> None:
     t2v = retrieval_metrics(collapsed_scores).t2v
     assert t2v.values()["R1"] == pytest.approx(2.0)
     # that reading is still there to be seen, as one of two bounds
-    assert (t2v.tie_bounds["R1"].low, t2v.tie_bounds["R1"].high) == (0, 100)
+    assert (t2v.metrics["R1"].tie_low, t2v.metrics["R1"].tie_high) == (0, 100)
 
 
 def test_looking_for_zero_differences_counts_a_tied_query_several_times() -> None:
@@ -135,7 +135,7 @@ def test_scores_that_float16_cannot_tell_apart_are_ties() -> None:
     assert (exact.ranks.tolist(), exact.has_ties) == ([2, 1, 2], False)
     assert (coarse.ranks.tolist(), coarse.has_ties) == ([1.5, 1, 1.5], True)
     # the coarse matrix does not know; its bounds hold the exact value
-    assert exact.R1 in coarse.tie_bounds["R1"]
+    assert coarse.metrics["R1"].tie_low <= exact.R1 <= coarse.metrics["R1"].tie_high
     assert coarse.values()["R1"] == pytest.approx(100 * 2 / 3)
 
 

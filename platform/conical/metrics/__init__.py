@@ -1,7 +1,7 @@
 """Retrieval metrics: ranks with a tie rule, recalls in both directions, intervals, paired comparison, names."""
 
 from conical.metrics.alignment import require_unique_ids
-from conical.metrics.blockwise import EmbeddingRankings, rank_both_directions, rank_embeddings
+from conical.metrics.counting import BothRankings
 from conical.metrics.hubness import k_occurrence, skewness
 from conical.metrics.names import (
     DIRECTIONS,
@@ -14,7 +14,8 @@ from conical.metrics.names import (
     metric_name,
     parse_metric_name,
 )
-from conical.metrics.ranks import TIES, Ranking, rank_queries, ranks
+from conical.metrics.ranking import TIES, Ranking
+from conical.metrics.ranks import rank_both_directions, rank_embeddings, rank_queries, ranks
 from conical.metrics.recall import (
     DirectionMetrics,
     RetrievalMetrics,
@@ -25,6 +26,7 @@ from conical.metrics.recall import (
 from conical.metrics.rescoring import dual_softmax, qb_norm
 from conical.metrics.significance import Interval, PairedComparison, bootstrap_intervals, compare
 from conical.metrics.subset import restrict_queries
+from conical.metrics.values import MetricValue
 
 __all__ = [
     "DIRECTIONS",
@@ -33,11 +35,12 @@ __all__ = [
     "PROTOCOLS",
     "SUBSETS",
     "TIES",
+    "BothRankings",
     "DirectionMetrics",
-    "EmbeddingRankings",
     "EvaluationName",
     "Interval",
     "MetricName",
+    "MetricValue",
     "PairedComparison",
     "Ranking",
     "RetrievalMetrics",

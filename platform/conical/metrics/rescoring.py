@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conical.core.options import require
-from conical.metrics.ranks import Matrix, as_array
+from conical.metrics.tiles import Matrix, as_array
 
 
 def dual_softmax(similarity: Matrix, *, tau: float = 100.0) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from conical.core.options import require, require_choice
 from conical.core.seeds import generator
 from conical.metrics.names import METRICS
-from conical.metrics.ranks import Ranking
+from conical.metrics.ranking import Ranking
 
 NO_DIFFERENCE = "no significant difference"
 # weights of this many (resample, query) pairs are held at once: 32 MB

@@ -50,7 +50,7 @@ def numbers(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[s
 def test_a_matrix_prints_intervals_and_where_it_came_from(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = evaluate(capsys, "--similarity", "a.npy")
     found = retrieval_metrics(SIMILARITY).t2v
-    interval = found.intervals["R1"]
+    interval = found.metrics["R1"]
     assert code == 0
     assert f"{found.R1:.1f} [{interval.low:.1f}, {interval.high:.1f}]" in out
     assert f"a.npy (12 x 12, float32, sha256 {file_fingerprint(folder / 'a.npy')}), protocol unknown" in out
@@ -75,7 +75,7 @@ def test_numbers_are_those_of_the_library(folder: Path, capsys: pytest.CaptureFi
         for name, direction in expected.directions().items():
             for metric, value in direction.values().items():
                 assert found[name][metric]["value"] == pytest.approx(value), (words, name, metric)
-                assert found[name][metric]["low"] == pytest.approx(direction.intervals[metric].low)
+                assert found[name][metric]["low"] == pytest.approx(direction.metrics[metric].low)
 
 
 def test_a_bank_of_captions_speaks_of_text_to_video_only(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "name", ["alignment", "blockwise", "hubness", "names", "ranks", "recall", "rescoring", "significance", "subset"]
+    "name", ["alignment", "hubness", "names", "ranks", "recall", "rescoring", "significance", "subset"]
 )
 def test_examples_in_the_docstrings_hold(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"conical.metrics.{name}"))
