@@ -16,7 +16,7 @@ from rich.console import Console
 
 from conical.cli.common import Config, Debug, Set, console, open_experiment
 from conical.cli.data_commands import data_app
-from conical.cli.score_commands import compare, evaluate
+from conical.cli.score_commands import compare, evaluate, score
 from conical.core.errors import ConicalError, UserError
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def tune(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
 
 
 app.command()(evaluate)
+app.command()(score)
 app.command()(compare)
 
 
@@ -160,7 +161,7 @@ def report(
     from conical.runs.report.gather import report_on
 
     data, folder = report_on(
-        workspace, name or experiment.name, experiment.name, protocol=experiment.evaluate.protocols[0]
+        workspace, name or experiment.name, experiment.name, protocol=experiment.evaluate.names()[0].protocol
     )
     print_report(console, data, write_report(data, folder))
 

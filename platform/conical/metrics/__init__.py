@@ -2,17 +2,20 @@
 
 from conical.metrics.alignment import require_unique_ids
 from conical.metrics.counting import BothRankings
+from conical.metrics.families.dsl import dual_softmax
+from conical.metrics.families.family import Family
+from conical.metrics.families.qbnorm import qb_norm
+from conical.metrics.families.table import FAMILIES, find_family
 from conical.metrics.hubness import k_occurrence, skewness
 from conical.metrics.names import (
     DIRECTIONS,
-    FAMILIES,
     METRICS,
-    PROTOCOLS,
     SUBSETS,
     EvaluationName,
     MetricName,
     metric_name,
     parse_metric_name,
+    require_word,
 )
 from conical.metrics.ranking import TIES, Ranking
 from conical.metrics.ranks import rank_both_directions, rank_embeddings, rank_queries, ranks
@@ -23,7 +26,6 @@ from conical.metrics.recall import (
     embedding_metrics,
     retrieval_metrics,
 )
-from conical.metrics.rescoring import dual_softmax, qb_norm
 from conical.metrics.significance import Interval, PairedComparison, bootstrap_intervals, compare
 from conical.metrics.subset import restrict_queries
 from conical.metrics.values import MetricValue
@@ -32,12 +34,12 @@ __all__ = [
     "DIRECTIONS",
     "FAMILIES",
     "METRICS",
-    "PROTOCOLS",
     "SUBSETS",
     "TIES",
     "BothRankings",
     "DirectionMetrics",
     "EvaluationName",
+    "Family",
     "Interval",
     "MetricName",
     "MetricValue",
@@ -49,6 +51,7 @@ __all__ = [
     "direction_metrics",
     "dual_softmax",
     "embedding_metrics",
+    "find_family",
     "k_occurrence",
     "metric_name",
     "parse_metric_name",
@@ -58,6 +61,7 @@ __all__ = [
     "rank_queries",
     "ranks",
     "require_unique_ids",
+    "require_word",
     "restrict_queries",
     "retrieval_metrics",
     "skewness",

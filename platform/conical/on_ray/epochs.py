@@ -49,9 +49,7 @@ def run_epochs(
         Objective(encoder, experiment.loss),
         plan,
         experiment.optim,
-        score_val=lambda: score_selection(
-            encoder, val, experiment.evaluate, metric=experiment.tune.metric, seed=experiment.seed
-        ),
+        score_val=lambda: score_selection(encoder, val, experiment.evaluate, metric=experiment.tune.metric),
         select_metric=experiment.tune.metric,
         report=report,
         wrap=wrap,

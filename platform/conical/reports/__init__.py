@@ -6,6 +6,7 @@ for rows in group_rows(report.rows):
 paths = write_report(report, folder)
 """
 
+from conical.metrics import MetricValue
 from conical.reports.ablations import Ablation, AblationLine, ablation_grid
 from conical.reports.browser import (
     BrowserView,
@@ -32,7 +33,6 @@ from conical.reports.published import PublishedRow, published_rows
 from conical.reports.records import (
     Comparison,
     Curve,
-    MetricValue,
     RunRow,
     Sweep,
     Trial,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from conical.core.options import require_choice
-from conical.metrics import METRICS
+from conical.metrics import METRICS, MetricValue
 from conical.reports.grids import Grid, format_difference, format_metric
-from conical.reports.records import Comparison, MetricValue
+from conical.reports.records import Comparison
 
 
 @dataclass(frozen=True, kw_only=True)

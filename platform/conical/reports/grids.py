@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from conical.metrics import DIRECTIONS as RANKED_DIRECTIONS
-from conical.metrics import METRICS
+from conical.metrics import METRICS, MetricValue
 from conical.reports.groups import refuse_mixture, set_mark
 from conical.reports.published import PublishedRow
-from conical.reports.records import Comparison, MetricValue, RunRow, Sweep, Trial
+from conical.reports.records import Comparison, RunRow, Sweep, Trial
 from conical.reports.samples import DIRECTIONS, HubSample
 
 # others report no median rank
