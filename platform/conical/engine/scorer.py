@@ -187,7 +187,7 @@ class Scorer:
 
     def _videos_of(self, name: EvaluationName) -> NDArray[np.bool_]:
         """(video,) whether a video of the gallery is in the subset."""
-        if name.split != "test" or name.subset not in self._subsets:
+        if name.split != "test" or name.subset is None or name.subset not in self._subsets:
             raise ProtocolError(
                 f"subset {name.subset!r} is a part of test with a list of its videos, got split {name.split!r}: "
                 "run conical data audit, then evaluate on test"
