@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from conical.core.options import Options, require, require_choice
 from conical.core.records import SPLITS
-from conical.engine.protocols.protocol import Protocol
-from conical.engine.protocols.table import PROTOCOLS, find_protocol
+from conical.engine.protocols import PROTOCOLS, Protocol, find_protocol
 from conical.metrics import SUBSETS, EvaluationName, Family, find_family
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conical.metrics import DirectionMetrics, dual_softmax, retrieval_metrics
+from conical.metrics import METRICS, DirectionMetrics, dual_softmax, retrieval_metrics
 
 # 4 texts x 4 videos, the diagonal is correct
 SQUARE = np.array(
@@ -123,6 +123,19 @@ def test_intervals_hold_the_value_and_the_seed_decides_them() -> None:
         assert first.metrics[name].low <= value <= first.metrics[name].high
     assert first.metrics == again.metrics
     assert first.metrics["MeanR"] != other.metrics["MeanR"]
+
+
+def test_without_resamples_there_is_no_interval_and_the_same_value() -> None:
+    with_intervals, without = (retrieval_metrics(MANY, text_video=OWNER, num_resamples=n) for n in (10, None))
+    assert (
+        without.by_name().keys()
+        == with_intervals.by_name().keys()
+        == {f"{direction}/{name}" for direction in ("t2v", "v2t", "v2t_any") for name in METRICS}
+    )
+    for name, metric in without.by_name().items():
+        assert (metric.low, metric.high) == (None, None)
+        full = with_intervals.by_name()[name]
+        assert (metric.value, metric.tie_low, metric.tie_high) == (full.value, full.tie_low, full.tie_high)
 
 
 def test_captions_of_one_video_are_resampled_together() -> None:
