@@ -25,7 +25,7 @@ LAB = Protocol(name="lab")
 CALLED_RAW = Protocol(name="raw")
 HALVED = Family(name="halved", rescore=lambda scores, *, share: scores * share, parameters={"share": 0.5})
 NO_ROW = 3
-HERE = "unit.engine.test_protocols"
+HERE = __name__
 
 
 def test_each_row_is_called_by_its_key_and_names_existing_options() -> None:
@@ -70,7 +70,7 @@ def test_a_row_from_outside_goes_by_its_own_name() -> None:
     [
         (
             ("captioned",),
-            "protocols must be one of raw, captioned-gallery, paired-supplement; got 'captioned'. Did you",
+            "protocols must be one of raw, captioned-gallery, paired-supplement; got 'captioned'. Did",
         ),
         ((f"{HERE}:GONE",), "protocols '.*:GONE' cannot be imported: module .* has no attribute 'GONE'"),
         ((f"{HERE}:NO_ROW",), "protocols '.*:NO_ROW' must be a Protocol, got a int"),
@@ -85,13 +85,13 @@ def test_words_that_name_no_protocol_are_refused(words: tuple[str, ...], message
 
 
 def test_a_family_is_no_protocol() -> None:
-    with pytest.raises(ConfigError, match="families '.*:LAB' must be a Family, got a Protocol"):
+    with pytest.raises(ConfigError, match=r"families '.*:LAB' must be a Family, got a Protocol"):
         EvaluateOptions(families=(f"{HERE}:LAB",))
     with pytest.raises(ValueError, match="family 'dsl' is not among those asked for: none"):
         EvaluateOptions().family("dsl")
     with pytest.raises(ValueError, match="protocol must be lower case letters and digits"):
         Protocol(name="My_Lab")
-    with pytest.raises(ValueError, match="options and scale of family x must be of its parameters, got {'tau'}"):
+    with pytest.raises(ValueError, match=r"options and scale of family x must be of its parameters, got \{'tau'\}"):
         Family(name="x", rescore=np.negative, scale="tau")
 
 

@@ -269,7 +269,7 @@ def test_a_protocol_from_outside_is_scored_stored_and_recognised(fresh) -> None:
     (stored,) = fresh.evaluate(asked)
     assert (stored.settings_note, stored.uses_target) == ("shouted", True)
     assert [look.name for look in fresh.run.read().looks] == ["test/shouted"]
-    with pytest.raises(ProtocolError, match="test/shouted of .* was scored with paired_prompts A, asked B: "):
+    with pytest.raises(ProtocolError, match=r"test/shouted of .* was scored with paired_prompts A, asked B: "):
         fresh.evaluate({**asked, "paired_prompts": ["B"]})
 
 
