@@ -61,7 +61,7 @@ class RunRecord:
         val_value: best value of the selection metric, percent; None before the first epoch.
         seconds: wall time so far.
         test_looks: times the test split was scored.
-        looks: what each of them scored and when, oldest first; those of version 0.1.0 are counted only.
+        looks: what each of them scored and when, oldest first.
     """
 
     key: str
@@ -191,11 +191,7 @@ class RunFolder:
 
 
 def _run_record(data: dict[str, Any]) -> RunRecord:
-    """A record as it was written, by this version or by 0.1.0, whose settings named one protocol."""
-    evaluate = data["config"].get("evaluate", {})
-    if "protocol" in evaluate:
-        evaluate["protocols"] = [evaluate.pop("protocol")]
-    return RunRecord(**data | {"looks": tuple(TestLook(**look) for look in data.get("looks", ()))})
+    return RunRecord(**data | {"looks": tuple(TestLook(**look) for look in data["looks"])})
 
 
 def list_runs(experiment: Path) -> list[RunFolder]:

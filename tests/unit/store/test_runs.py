@@ -165,13 +165,6 @@ def test_looks_at_test_are_listed_and_counted(tmp_path: Path) -> None:
     assert [(look.name, look.is_forced) for look in read.looks] == [("test/raw.dsl", False), ("test/raw", True)]
 
 
-def test_a_record_of_the_first_version_is_read(tmp_path: Path) -> None:
-    plain = dataclasses.asdict(run_record(config={"evaluate": {"protocol": "raw", "splits": ["val"]}}))
-    del plain["looks"]
-    (tmp_path / "run.json").write_text(json.dumps(plain))
-    assert RunFolder(tmp_path).read().config == {"evaluate": {"protocols": ["raw"], "splits": ["val"]}}
-
-
 @pytest.mark.parametrize("name", [{}, {"family": "dsl"}, {"subset": "leak-free"}, {"protocol": "captioned-gallery"}])
 def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path, name: dict[str, str]) -> None:
     folder, written = RunFolder(tmp_path), evaluation(**name)
