@@ -118,7 +118,7 @@ def _runs() -> _Listing:
             )
             for experiment, record in records
         ],
-        note=f"{len(records)} runs in {workspace.root}; val is the metric that selects the epoch",
+        note=f"{len(records)} run{'' if len(records) == 1 else 's'} in {workspace.root}; val is the metric that selects the epoch",
     )
 
 
