@@ -1,4 +1,4 @@
-"""Make the generated pages of docs/ again, and complete the files in jobs/configs: `make docs`."""
+"""Make the generated pages of docs/ again: `make docs`."""
 
 import sys
 from pathlib import Path
@@ -6,9 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "platform"))
 
-from conical.workbench.docs.config_files import complete_config_files
 from conical.workbench.docs.settings_page import write_settings_page
 
 if __name__ == "__main__":
     write_settings_page(ROOT / "docs" / "settings.md")
-    complete_config_files(ROOT / "jobs" / "configs")

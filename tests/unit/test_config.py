@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
+import importlib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from conical.captioning import PromptMix
 from conical.config import Experiment, load_experiment, parse_experiment
+from conical.config.tables import assign, flatten
 from conical.core.errors import ConfigError
+from conical.video.recipe import FrameRecipe
+
+
+@pytest.mark.parametrize("name", ["experiment", "tables"])
+def test_the_examples_in_the_docstrings_hold(name: str) -> None:
+    results = doctest.testmod(importlib.import_module(f"conical.config.{name}"))
+    assert results.attempted > 0
+    assert results.failed == 0
 
 
 def from_sets(*overrides: str) -> Experiment:
@@ -33,9 +47,66 @@ def test_a_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     )
     read = load_experiment(path)
     assert (read.name, read.loss.tau_tv, read.loss.tau_ta) == ("x", 7.0, Experiment().loss.tau_ta)
-    assert read.mix.weights() == {"human": 1.0, "A": 0.0, "B": 0.0, "C": 0.0}
+    assert dict(read.mix) == {"human": 1.0}
     assert read.tune.space == {"loss.tau_tv": {"uniform": [1, 9]}}
     assert read.optim == Experiment().optim
+
+
+def test_a_table_with_one_key_keeps_the_demos_other_values(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[frames]\nnum_frames = 8\n[captions.generation]\nseed = 3\n")
+    expected = Experiment().replace({"frames.num_frames": 8, "captions.generation.seed": 3})
+    assert (expected.frames.size, FrameRecipe().size) == (64, 224), "the demo's own value, not the recipe's"
+    assert load_experiment(path) == expected
+    assert from_sets("frames={num_frames=8}", "captions={generation={seed=3}}") == expected
+    assert parse(frames={"num_frames": 8}, captions={"generation": {"seed": 3}}) == expected
+    assert Experiment().replace({"frames": {"num_frames": 8}, "captions": {"generation": {"seed": 3}}}) == expected
+
+
+def test_a_dictionary_is_one_value(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[mix]\nB = 1.0\n[tune.space]\nseed = {choice = [0, 1]}\n")
+    read = load_experiment(path)
+    assert dict(read.mix) == {"B": 1.0}
+    assert read.tune.space == {"seed": {"choice": [0, 1]}}
+    assert dict(read.replace({"mix": {"human": 1.0}}).mix) == {"human": 1.0}
+    tagged = from_sets("tracking.tags={a = 'b'}")
+    assert tagged.replace({"tracking": {"tags": {"c": "d"}}}).tracking.tags == {"c": "d"}
+
+
+def test_one_share_of_the_current_mix_is_set(tmp_path: Path) -> None:
+    assert dict(from_sets("mix.A=0.2", "mix.mine=0.2").mix) == {"human": 0.4, "A": 0.2, "B": 0.2, "mine": 0.2}
+    path = tmp_path / "a.toml"
+    path.write_text("[mix]\nhuman = 1.0\n")
+    assert dict(load_experiment(path, ["mix.human=0.5", "mix.C=0.5"]).mix) == {"human": 0.5, "C": 0.5}
+    assert from_sets("mix.C=0.0") == Experiment(), "a share of 0 is no share"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"seed": 3, "frames.num_frames": 8},
+        {
+            "mix": {"human": 0.5, "Z": 0.5},
+            "captions.custom_prompts": {"Z": "Say {caption}."},
+            "captions.prompts": ["Z"],
+        },
+        {"captions.model": "org/model", "tracking.tags": {"a": "b"}, "tune.space": {"seed": {"choice": [0, 1]}}},
+    ],
+)
+def test_the_differences_give_the_experiment_again(tmp_path: Path, changes: dict[str, Any]) -> None:
+    experiment = Experiment().replace(changes)
+    assert flatten(experiment.differences()) == flatten(nested(changes))
+    (tmp_path / "a.toml").write_text(experiment.to_toml(only_differences=True), encoding="utf-8")
+    assert load_experiment(tmp_path / "a.toml") == experiment
+
+
+def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in changes.items():
+        assign(key, value, into=found, owner=None)
+    return found
 
 
 def test_an_override_of_the_demo_leaves_its_neighbours_as_they_are() -> None:
@@ -62,7 +133,7 @@ def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
         ('name="quoted"', "name", "quoted"),
         ("label=two words = fine", "label", "two words = fine"),
         ('captions.prompts=["B", "A"]', "captions.prompts", ("B", "A")),
-        ("mix={human = 1.0, A = 0.0, B = 0.0}", "mix.human", 1.0),
+        ("mix={human = 1, B = 0}", "mix", PromptMix({"human": 1.0})),
         ("tune.space={seed = {choice = [0, 1]}}", "tune.space", {"seed": {"choice": [0, 1]}}),
         ("tracking.tags={team = 'a'}", "tracking.tags", {"team": "a"}),
         ("captions.model=org/model", "captions.model", "org/model"),
@@ -116,6 +187,17 @@ def test_a_set_below_a_value_is_refused() -> None:
         ("augment.num_frames=11", "augment.num_frames must be at most frames.num_frames = 10, got 11: lower it"),
         ("dataset.scenes.train=0", "dataset.scenes.train must be >= 1, got 0"),
         ("dataset.name=msrvtt", "dataset.root must be given for 'msrvtt'|dataset: root must be given"),
+        ("mix.A=much", "mix.A must be a valid number, got 'much'"),
+        ("mix.A=true", "mix.A must be a valid number, got True"),
+        ("mix=3", "mix must be an object, got 3"),
+        ("mix={human=1.5, A=-0.5}", "mix.A must be between 0 and 1, got -0.5"),
+        # no number is endless
+        ("loss.tau_tv=inf", "loss.tau_tv must be a finite number, got inf"),
+        ("optim.learning_rate=nan", "optim.learning_rate must be a finite number, got nan"),
+        ("optim.epochs=-inf", "optim.epochs must be a finite number, got -inf"),
+        ("mix.human=nan", "mix.human must be a finite number, got nan"),
+        ("evaluate.fusion_weights=[0.0, inf]", "evaluate.fusion_weights.1 must be a finite number, got inf"),
+        ("tune.space={seed = {uniform = [0, inf]}}", "tune.space.seed.uniform.1 must be a finite number, got inf"),
         ("mix={human=0.9, A=0.4, B=0.2}", "the probabilities of mix must sum to 1, got 1.5"),
         ('evaluate.protocols=["raww"]', r"evaluate.protocols must be one of raw, .*; got 'raww'.*Did you mean 'raw'\?"),
         ("evaluate.protocols=[]", "evaluate.protocols must name at least one of raw, .*; got none"),
@@ -130,8 +212,8 @@ def test_a_set_below_a_value_is_refused() -> None:
         ("evaluate.qbnorm_k=0", "evaluate.qbnorm_k must be >= 1, got 0"),
         ("evaluate.qbnorm_bank=0", "evaluate.qbnorm_bank must be >= 1, got 0"),
         ("evaluate.num_resamples=10", "evaluate.num_resamples must be >= 100, got 10"),
-        ("tune.metric=val/captioned-gallery/t2v/R1", "tune.metric must be of protocol raw, got 'val/captioned-gallery"),
-        ("tune.metric=val-leak-free/raw/t2v/R1", "tune.metric must be of the whole val split, got 'val-leak-free"),
+        ("select_by=val/captioned-gallery/t2v/R1", "select_by must be of protocol raw, got 'val/captioned-gallery"),
+        ("select_by=val-leak-free/raw/t2v/R1", "select_by must be of the whole val split, got 'val-leak-free"),
         ("model.name=RN50", "model.weights must be given for 'RN50'"),
         ("tune.num_trials=0", "tune.num_trials must be >= 1, got 0"),
         ("tune.max_concurrent=0", "tune.max_concurrent must be >= 1, got 0"),
@@ -146,13 +228,14 @@ def test_a_set_below_a_value_is_refused() -> None:
         ("tracking.uri=./mlruns", r"tracking.uri must be an http\(s\) or database address, got './mlruns'"),
         # selection sees val only
         (
-            "tune.metric=test/raw/t2v/R1",
-            "tune.metric must be of the val split, got 'test/raw/t2v/R1': test is scored once",
+            "select_by=test/raw/t2v/R1",
+            "select_by must be of the val split, got 'test/raw/t2v/R1': test is scored once",
         ),
-        ("tune.metric=train/raw/t2v/R1", "tune.metric must be of the val split"),
-        ("tune.metric=val/raw.dsl/t2v/R1", "tune.metric must not be rescored, got 'val/raw.dsl/t2v/R1'"),
-        ("tune.metric=val/raw/t2v/R@1", "metric must not hold '@'"),
-        ("tune.metric=R1", "a metric name must have the form split/protocol/direction/metric, got 'R1'"),
+        ("select_by=train/raw/t2v/R1", "select_by must be of the val split"),
+        ("select_by=val/raw.dsl/t2v/R1", "select_by must not be rescored, got 'val/raw.dsl/t2v/R1'"),
+        ("select_by=val/raw/t2v/R@1", "select_by: metric must not hold '@'"),
+        ("tune.metric=val/raw/t2v/R1", "unknown key 'tune.metric'"),
+        ("select_by=R1", "select_by: a metric name must have the form split/protocol/direction/metric, got 'R1'"),
     ],
 )
 def test_each_mistake_is_one_line_that_names_path_value_and_what_is_allowed(override: str, message: str) -> None:
@@ -176,6 +259,7 @@ def test_each_mistake_is_one_line_that_names_path_value_and_what_is_allowed(over
         ("mix", {"simplex": ["human"]}, "space.mix.simplex must hold at least two names of text sources"),
         ("mix", {"uniform": [0, 1]}, "space.mix: `simplex` belongs to `mix` and `mix` to `simplex`"),
         ("loss.tau_tv", {"simplex": ["human", "A"]}, "space.loss.tau_tv: `simplex` belongs to `mix`"),
+        ("mix.A", {"uniform": [0, 1]}, r"tune.space.mix.A is not a setting. Did you mean 'mix'\?"),
         ("loss.tau_tx", {"uniform": [1, 2]}, r"tune.space.loss.tau_tx is not a setting. Did you mean 'loss.tau_tv'\?"),
     ],
 )
@@ -228,7 +312,7 @@ def test_a_fault_in_a_file_names_the_file(tmp_path: Path) -> None:
         [
             "captions.prompts=['B']",
             "captions.custom_prompts={Z = 'Say {caption}.'}",
-            "mix={human=0.5, A=0, B=0.25, extra={Z=0.25}}",
+            "mix={human=0.5, A=0, B=0.25, Z=0.25}",
         ],
         ["captions.model=org/model", "tracking.tags={a = 'b'}", "label=x", "tune.space={seed = {choice = [0, 1]}}"],
     ],
@@ -243,7 +327,7 @@ def test_an_experiment_written_as_toml_is_read_as_the_same_one(tmp_path: Path, o
 
 def test_replace_sets_dotted_names_and_checks_them() -> None:
     changed = Experiment().replace({"loss.tau_tv": 7.0, "mix.human": 1.0, "mix.A": 0.0, "mix.B": 0.0, "seed": 4})
-    assert (changed.loss.tau_tv, changed.mix.human, changed.seed) == (7.0, 1.0, 4)
+    assert (changed.loss.tau_tv, changed.mix["human"], changed.seed) == (7.0, 1.0, 4)
     assert changed.optim == Experiment().optim
     with pytest.raises(ConfigError, match=r"the changed settings: loss.tau_tv must be in \[1, 100\], got 700"):
         Experiment().replace({"loss.tau_tv": 700.0})

@@ -3,66 +3,72 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from conical.core.options import Options, require
+from conical.captioning.prompts import PROMPTS
+from conical.core.options import require
 
 HUMAN = "human"
+# what the talk recommends: A and B help, C less (docs/method.md 3)
+_DEFAULT = {HUMAN: 0.4, "A": 0.4, "B": 0.2}
 _SUM_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True, kw_only=True)
-class PromptMix(Options):
-    """A point on the simplex. Searching mixes never captions again: a mix only weighs texts that exist.
+class PromptMix(Mapping[str, float]):
+    """A point on the simplex, source to share.
+
+    Searching mixes never captions again: a mix only weighs texts that exist. The mapping cannot be changed. It is in a
+    fixed order (human, the prompts of the talk, the user's own by name) and without sources of share 0, so that two
+    mixes of the same shares are equal, hash alike and draw alike however they were written.
 
     Args:
-        human: probability of a human caption, in [0, 1].
-        A: probability of a supplement of prompt A.
-        B: probability of a supplement of prompt B.
-        C: probability of a supplement of prompt C.
-        extra: probabilities of the user's own prompts, by id.
+        shares: probability of each source, `human` or the id of a prompt.
 
     Raises:
         ValueError: a probability is negative or not finite, or they do not sum to 1.
 
     Source:
-        docs/method.md 3; the talk finds A and B to help and C less.
+        docs/method.md 3.
+
+    >>> PromptMix({"B": 0.5, "human": 0.5, "A": 0})
+    PromptMix({'human': 0.5, 'B': 0.5})
     """
 
-    human: float = 0.4
-    A: float = 0.4
-    B: float = 0.2
-    C: float = 0.0
-    extra: dict[str, float] = field(default_factory=dict)
+    __slots__ = ("_shares",)
 
-    def __post_init__(self) -> None:
-        for prompt_id in self.extra:
-            require(
-                prompt_id not in (HUMAN, "A", "B", "C"),
-                f"mix.extra must not repeat {prompt_id!r}: set mix.{prompt_id} itself",
-            )
-        for source, weight in self.weights().items():
-            require(math.isfinite(weight) and weight >= 0, f"mix.{source} must be between 0 and 1, got {weight}")
-        total = math.fsum(self.weights().values())
-        shown = ", ".join(f"{source} = {weight:g}" for source, weight in self.weights().items())
+    def __init__(self, shares: Mapping[str, float] = _DEFAULT) -> None:
+        for source, share in shares.items():
+            require(math.isfinite(share) and share >= 0, f"mix.{source} must be between 0 and 1, got {share}")
+        total = math.fsum(shares.values())
+        shown = ", ".join(f"{source} = {share:g}" for source, share in shares.items())
         require(
             abs(total - 1) <= _SUM_TOLERANCE,
             f"the probabilities of mix must sum to 1, got {total:.6g} ({shown}): divide each by {total:.6g}"
             if total > 0
             else f"the probabilities of mix must sum to 1, got 0 ({shown}): give one source a positive probability",
         )
+        self._shares = {source: float(shares[source]) for source in sorted(shares, key=_place) if shares[source] > 0}
 
-    def weights(self) -> dict[str, float]:
-        """Probability of each source, in a fixed order."""
-        own = {HUMAN: self.human, "A": self.A, "B": self.B, "C": self.C}
-        return own | {source: self.extra[source] for source in sorted(self.extra)}
+    def __getitem__(self, source: str) -> float:
+        return self._shares[source]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shares)
+
+    def __len__(self) -> int:
+        return len(self._shares)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._shares.items()))
+
+    def __repr__(self) -> str:
+        return f"PromptMix({self._shares})"
 
     def sources(self) -> tuple[str, ...]:
-        """The sources of positive probability."""
-        return tuple(source for source, weight in self.weights().items() if weight > 0)
+        """The sources of positive probability, in the fixed order."""
+        return tuple(self._shares)
 
     def draw(self, rng: np.random.Generator, available: Sequence[str]) -> str:
         """Pick the source of one text among those that a clip has.
@@ -72,18 +78,21 @@ class PromptMix(Options):
             available: sources of which the clip has a text (`human`, `A`, ...), in any order.
 
         Returns:
-            A source of positive probability, the probabilities renormalised over those available; `human` if none is.
+            A source of the mix, the probabilities renormalised over those available; `human` if none is.
 
-        >>> PromptMix(human=0, A=1, B=0).draw(np.random.default_rng(0), ["human", "A"])
+        >>> PromptMix({"A": 1.0}).draw(np.random.default_rng(0), ["human", "A"])
         'A'
         """
         point = rng.random()
-        candidates = [
-            (source, weight) for source, weight in self.weights().items() if weight > 0 and source in available
-        ]
+        candidates = [source for source in self._shares if source in available]
         if not candidates:
             return HUMAN
-        bounds = np.cumsum([weight for _, weight in candidates])
+        bounds = np.cumsum([self._shares[source] for source in candidates])
         # rounding may put the point on the last bound itself
         index = min(int(np.searchsorted(bounds, point * bounds[-1], side="right")), len(candidates) - 1)
-        return candidates[index][0]
+        return candidates[index]
+
+
+def _place(source: str) -> tuple[bool, bool, str]:
+    """Sorts human first, then the prompts of the talk, then the user's own."""
+    return source != HUMAN, source not in PROMPTS, source

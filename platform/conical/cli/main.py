@@ -121,7 +121,7 @@ def train(config: Config = None, set_: Set = None, dry_run: DryRun = False, debu
     with ProgressLine(console) as line:
         folder = fit(experiment, workspace, open_tracker(experiment, workspace), line)
     record = folder.read()
-    value = "not scored yet" if record.val_value is None else f"{experiment.tune.metric} {record.val_value:.1f}"
+    value = "not scored yet" if record.val_value is None else f"{experiment.select_by} {record.val_value:.1f}"
     console.print(
         f"run {record.key}: {record.label}, {value} at epoch {record.best_epoch} -> {folder.path}", highlight=False
     )

@@ -99,6 +99,7 @@ class DatasetSummary:
         num_duplicate_captions: captions that repeat an earlier one of the same video, kept.
         lists: published list to the content address of its ids.
         missing: ids of videos without a file, sorted.
+        altered: split to the number of its videos whose captions are not the published ones; only where there are any.
         notes: sentences for the user.
     """
 
@@ -110,6 +111,7 @@ class DatasetSummary:
     num_duplicate_captions: int
     lists: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = field(default=(), repr=False)
+    altered: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from conical.core.records import SPLITS, DatasetSummary, VideoRecord
 from conical.core.registry import resolve
 from conical.datasets.annotations import Annotations, PublishedList
 from conical.datasets.assembling import assemble, check_lists, check_records
+from conical.datasets.published_captions import altered_videos
 from conical.datasets.readers.didemo import DIDEMO_LISTS, read_didemo
 from conical.datasets.readers.frames_folder import read_frames_folder
 from conical.datasets.readers.manifest_file import read_manifest_file
@@ -24,6 +26,7 @@ from conical.datasets.readers.webdataset import read_webdataset
 from conical.datasets.scenes.generate import read_scenes
 from conical.datasets.validation import hold_out
 
+_NAMED = 5  # ids that a sentence names
 # another salt would be another split under the same name
 _VALIDATION_SALT = "conical held-out validation 1"
 
@@ -45,6 +48,8 @@ class DatasetCard:
         num_held_out: train videos that become val where the files hold no val; 0: none. `read_dataset` takes another.
         lists: variant (`1k-A`; "" where there is one only) to published list to what it must hold. A reader that names
             no lists has its splits for lists.
+        caption_options: options of the reader that change captions; with one of them they are not compared with the
+            published ones.
     """
 
     name: str
@@ -55,6 +60,7 @@ class DatasetCard:
     splits: tuple[str, ...] = ()
     num_held_out: int = 0
     lists: Mapping[str, Mapping[str, PublishedList]] = field(default_factory=dict)
+    caption_options: tuple[str, ...] = ()
 
 
 DATASETS: dict[str, DatasetCard] = {
@@ -113,6 +119,7 @@ DATASETS: dict[str, DatasetCard] = {
         licence="videos: their uploaders', on Flickr under Creative Commons; annotations: BSD-2-Clause",
         splits=("val", "test"),
         lists=DIDEMO_LISTS,
+        caption_options=("order", "names"),
     ),
     "videomind": DatasetCard(
         name="videomind",
@@ -181,9 +188,32 @@ def read_dataset(
     check_records(annotations.videos, name=name)
     check_lists(annotations, card.lists, name=card.name)
     annotations = _with_validation(annotations, validation, card=card)
+    altered = {} if options.keys() & set(card.caption_options) else _altered(annotations, card)
     records, summary = assemble(annotations, root, name=card.name, allow_missing=allow_missing, videos=videos)
     check_records(records, name=name, splits=card.splits)
-    return records, summary
+    return records, _with_altered(summary, altered, records)
+
+
+def _altered(annotations: Annotations, card: DatasetCard) -> dict[str, tuple[str, ...]]:
+    captions = {record.video_id: record.captions for record in annotations.videos}
+    altered = altered_videos(card.name, annotations.lists, captions)
+    return {name: ids for name, ids in altered.items() if ids}
+
+
+def _with_altered(
+    summary: DatasetSummary, altered: Mapping[str, Sequence[str]], records: Sequence[VideoRecord]
+) -> DatasetSummary:
+    """The summary with a sentence per list whose captions differ, and counts by split."""
+    if not altered:
+        return summary
+    ids = {video_id for of_list in altered.values() for video_id in of_list}
+    counts = Counter(record.split for record in records if record.video_id in ids)
+    notes = [
+        f"differs from the published captions in {len(of_list):,} videos of list {name}: "
+        f"{', '.join(of_list[:_NAMED])}{' …' if len(of_list) > _NAMED else ''}"
+        for name, of_list in altered.items()
+    ]
+    return dataclasses.replace(summary, altered=dict(counts), notes=(*summary.notes, *notes))
 
 
 def _with_validation(annotations: Annotations, wanted: str, *, card: DatasetCard) -> Annotations:

@@ -32,13 +32,13 @@ class RunState:
         epochs_done: whole epochs behind it.
         steps_done: optimiser steps behind it.
         best_epoch: epoch (1-based; 0: as loaded) with the best value on val.
-        best_value: that value, in percent; -1 before the first.
+        best_value: that value; None before the first.
     """
 
     epochs_done: int = 0
     steps_done: int = 0
     best_epoch: int = 0
-    best_value: float = -1.0
+    best_value: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

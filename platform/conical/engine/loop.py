@@ -24,6 +24,7 @@ from conical.engine.objective import Objective
 from conical.engine.optimiser import build_optimiser, learning_rate_at
 from conical.engine.options import OptimOptions
 from conical.engine.selection import ValScore, refuse_test_metric
+from conical.metrics import merit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ def train(
         plan: the batches.
         options: epochs, rates and the like.
         score_val: scores the encoder on val; called on every rank, returns the same on each.
-        select_metric: key of its values by which the best epoch is chosen, larger is better; never one of test.
+        select_metric: key of its values by which the best epoch is chosen; never one of test.
         report: called on every rank after each epoch, and once before the first.
         wrap: DDP, or nothing.
         device: where to train.
@@ -156,14 +157,15 @@ def train(
 
         val = score_val()
         value = val.values[select_metric]
-        is_best = value > state.best_value
+        # of equal values the earlier epoch stays
+        is_best = state.best_value is None or merit(select_metric, value) > merit(select_metric, state.best_value)
         if is_best:
             best = Best(weights=_snapshot(objective.encoder), ranked=val.ranked)
         state = RunState(
             epochs_done=epoch + 1,
             steps_done=state.steps_done + plan.steps_per_epoch,
             best_epoch=epoch + 1 if is_best else state.best_epoch,
-            best_value=max(state.best_value, value),
+            best_value=value if is_best else state.best_value,
         )
         announce(
             val,

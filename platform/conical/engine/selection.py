@@ -132,6 +132,8 @@ def choose_fusion_weight(
 ) -> FusionChoice:
     """Try each weight on the selection set and take the one with the highest t2v R@1.
 
+    R@1 whatever the metric that selects epochs: the weight is a setting of the gallery, not of the training.
+
     Args:
         data: the selection set that the embeddings are of.
         text: (text, dim).

@@ -147,10 +147,9 @@ def _notes(view: DatasetView, compared: str) -> tuple[str, ...]:
         notes.append(f"the dataset has no {' and no '.join(empty)} split")
     if all(not record.source_id for record in view.records):
         notes.append("the dataset names no sources (source_id): videos were compared by their files only")
-    if view.book is not None:
-        summary = view.book.summary
-        notes.append(
-            f"captions: {summary.num_captions:,}; {summary.num_blank_captions:,} blank ones were left out by the "
-            f"import, {summary.num_duplicate_captions:,} repeat one of the same video"
-        )
+    summary = view.book.summary
+    notes.append(
+        f"captions: {summary.num_captions:,}; {summary.num_blank_captions:,} blank ones were left out by the "
+        f"import, {summary.num_duplicate_captions:,} repeat one of the same video"
+    )
     return tuple(notes)

@@ -84,7 +84,7 @@ def dataset_statistics(
         raise DataError(f"dataset {view.folder!r} has no video: import it again")
     facts = {} if view.frames is None else read_frame_facts(view.frames)
     distributions = list(caption_distributions(view.records, count_tokens=build_token_counter(experiment.model)))
-    distributions += [one for one in (_durations(view, facts), _file_sizes(view, workspace)) if one is not None]
+    distributions += [one for one in (_durations(view, facts), _file_sizes(view)) if one is not None]
     drawing = distributions_drawing(distributions, dataset=view.folder)
     folder = out or workspace.dataset(view.folder) / "stats"
     figures = (folder / f"{drawing.name}.png", folder / f"{drawing.name}.svg")
@@ -130,8 +130,8 @@ def _durations(view: DatasetView, facts: Mapping[str, FrameFacts]) -> Distributi
     )
 
 
-def _file_sizes(view: DatasetView, workspace: Workspace) -> Distribution | None:
-    root = view.root(workspace)
+def _file_sizes(view: DatasetView) -> Distribution | None:
+    root = view.root
 
     def measure(record: VideoRecord) -> list[float]:
         path = confined_path(root, record.uri) if record.uri else None
@@ -159,12 +159,11 @@ def _notes(view: DatasetView, facts: Mapping[str, FrameFacts]) -> tuple[str, ...
         failed = Counter(failure.kind for failure in view.frames.failures())
         if failed:
             notes.append(f"set aside by ingest: {_listed(failed)}")
-    if view.book is not None:
-        summary = view.book.summary
-        notes.append(
-            f"captions: {summary.num_blank_captions:,} blank ones were left out by the import, "
-            f"{summary.num_duplicate_captions:,} repeat one of the same video"
-        )
+    summary = view.book.summary
+    notes.append(
+        f"captions: {summary.num_blank_captions:,} blank ones were left out by the import, "
+        f"{summary.num_duplicate_captions:,} repeat one of the same video"
+    )
     return tuple(notes)
 
 

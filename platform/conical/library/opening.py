@@ -19,18 +19,19 @@ class DatasetView:
     Args:
         folder: its name in the workspace.
         records: the manifest.
-        book: what its import counted; None for a workspace that is older than this record.
+        book: what its import counted.
         frames: the frame store that was asked for, else the one with most videos; None: nothing was ingested.
     """
 
     folder: str
     records: Sequence[VideoRecord] = field(repr=False)
-    book: DatasetBook | None = field(repr=False)
+    book: DatasetBook = field(repr=False)
     frames: FrameStore | None = field(repr=False)
 
-    def root(self, workspace: Workspace) -> Path:
+    @property
+    def root(self) -> Path:
         """Folder that the manifest's addresses are relative to."""
-        return workspace.dataset(self.folder) / "source" if self.book is None else Path(self.book.root)
+        return Path(self.book.root)
 
 
 def open_dataset(workspace: Workspace, name: str, *, recipe_hash: str = "") -> DatasetView:
@@ -46,11 +47,10 @@ def open_dataset(workspace: Workspace, name: str, *, recipe_hash: str = "") -> D
         StoreError: what is there cannot be read.
     """
     folder = find_folder(workspace, name)
-    book = workspace.dataset_book(folder)
     return DatasetView(
         folder=folder,
         records=read_manifest(workspace.manifest(folder)),
-        book=read_dataset_book(book) if book.is_file() else None,
+        book=read_dataset_book(workspace.dataset_book(folder)),
         frames=_frame_store(workspace, folder, recipe_hash),
     )
 

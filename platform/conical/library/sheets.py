@@ -55,7 +55,7 @@ def show_video(
     """
     view = open_dataset(workspace, name, recipe_hash=experiment.frames.hash)
     record = _record(view, video_id)
-    frames, origin = _frames(workspace, view, record, experiment)
+    frames, origin = _frames(view, record, experiment)
     supplements = [
         f"{row.prompt_id}: {row.text}"
         for row in CaptionLedger(workspace.captions(view.folder)).records()
@@ -85,16 +85,14 @@ def _record(view: DatasetView, video_id: str) -> VideoRecord:
     )
 
 
-def _frames(
-    workspace: Workspace, view: DatasetView, record: VideoRecord, experiment: Experiment
-) -> tuple[SampledFrames, str]:
+def _frames(view: DatasetView, record: VideoRecord, experiment: Experiment) -> tuple[SampledFrames, str]:
     """Frames, and where they come from in words."""
     store = view.frames
     if store is not None and record.video_id in store.video_ids():
         return store.read(record.video_id), f"frames as stored, recipe {store.recipe_hash}"
     if not record.uri:
         raise DataError(f"video {record.video_id!r} has no file: get it, then import the dataset again")
-    path = confined_path(view.root(workspace), record.uri)
+    path = confined_path(view.root, record.uri)
     recipe = dataclasses.replace(experiment.frames, size=_SHOWN_SIZE_PX)
     deadline = experiment.ray.decode_deadline_seconds
     with local_media(path) as media, DecodeProcess(recipe, deadline_seconds=deadline) as process:

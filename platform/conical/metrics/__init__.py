@@ -12,8 +12,10 @@ from conical.metrics.names import (
     EvaluationName,
     MetricName,
     higher_is_better,
+    merit,
     metric_name,
     parse_metric_name,
+    readable,
 )
 from conical.metrics.paired import NO_DIFFERENCE, VERDICTS, Comparison
 from conical.metrics.ranks import TIES, Ranking, rank_queries, ranks
@@ -52,6 +54,7 @@ __all__ = [
     "embedding_metrics",
     "higher_is_better",
     "k_occurrence",
+    "merit",
     "metric_name",
     "parse_metric_name",
     "qb_norm",
@@ -59,6 +62,7 @@ __all__ = [
     "rank_embeddings",
     "rank_queries",
     "ranks",
+    "readable",
     "require_unique_ids",
     "restrict_queries",
     "retrieval_metrics",

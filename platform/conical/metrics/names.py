@@ -170,3 +170,27 @@ def parse_metric_name(name: str) -> MetricName:
         family=family if dot else None,
         subset=subset if hyphen else None,
     )
+
+
+def readable(name: str) -> str:
+    """A metric's name as people say it; the protocol is left out where it is `raw`.
+
+    Raises:
+        ValueError: it is no metric's name.
+
+    >>> readable("val/raw/t2v/R1"), readable("test-leak-free/raw.dsl/v2t/MeanR")
+    ('val t2v R@1', 'test-leak-free raw.dsl v2t MeanR')
+    """
+    parts = parse_metric_name(name)
+    scores = () if parts.scores == "raw" else (parts.scores,)
+    metric = f"R@{parts.metric[1:]}" if parts.metric in ("R1", "R5", "R10") else parts.metric
+    return " ".join((parts.part, *scores, parts.direction, metric))
+
+
+def merit(metric: str, value: float) -> float:
+    """A value of a metric, turned so that the larger is always the better one; takes short and full names.
+
+    >>> merit("val/raw/t2v/R1", 24.0), merit("MeanR", 17.9)
+    (24.0, -17.9)
+    """
+    return value if higher_is_better(metric) else -value

@@ -14,9 +14,9 @@ from conical.on_ray.tune import tune
 from conical.runs.log import open_tracker
 from conical.store import RunFolder, Workspace
 
-_HUMAN_ONLY = {"mix.human": 1.0, "mix.A": 0.0, "mix.B": 0.0, "mix.C": 0.0}
+_HUMAN_ONLY = {"mix": {"human": 1.0}}
 
-# what each method changes of the demo's settings; jobs/configs holds the same as complete files
+# what each method changes of the demo's settings; jobs/configs holds the same as files
 METHODS: dict[str, dict[str, Any]] = {
     "zero-shot": {"label": "zero-shot tiny CLIP", "optim.epochs": 0, **_HUMAN_ONLY},
     "infonce-human": {

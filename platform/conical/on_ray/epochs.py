@@ -50,9 +50,9 @@ def run_epochs(
         plan,
         experiment.optim,
         score_val=lambda: score_selection(
-            encoder, val, experiment.evaluate, metric=experiment.tune.metric, seed=experiment.seed
+            encoder, val, experiment.evaluate, metric=experiment.select_by, seed=experiment.seed
         ),
-        select_metric=experiment.tune.metric,
+        select_metric=experiment.select_by,
         report=report,
         wrap=wrap,
         device=device,

@@ -12,6 +12,7 @@ from conical.config import Experiment
 from conical.core.errors import ClusterError, ConicalError, UserError
 from conical.core.progress import Progress, Report, no_report
 from conical.engine.source import DataSource
+from conical.metrics import readable
 from conical.on_ray.session import connect
 from conical.on_ray.train_worker import run_rank
 from conical.runs.identity import RunIdentity, identify
@@ -167,7 +168,7 @@ def _pass_on(message: dict[str, Any], experiment: Experiment, log: RunLog, repor
             done=row["epoch"],
             total=experiment.optim.epochs,
             unit="epochs",
-            note=f"val R@1 {row[experiment.tune.metric]:.1f}",
+            note=f"{readable(experiment.select_by)} {row[experiment.select_by]:.1f}",
         )
     )
 

@@ -15,6 +15,7 @@ from conical.captioning.mix import HUMAN
 from conical.config import Experiment
 from conical.core.errors import ClusterError, ConfigError
 from conical.core.progress import Report, no_report
+from conical.metrics import higher_is_better
 from conical.on_ray.session import connect
 from conical.on_ray.train import check_fit
 from conical.on_ray.tune_worker import run_trial
@@ -82,6 +83,7 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> 
     optuna.logging.disable_default_handler()  # it writes to the terminal
 
     options = experiment.tune
+    aim = {"metric": experiment.select_by, "mode": "max" if higher_is_better(experiment.select_by) else "min"}
     trainable = ray_tune.with_resources(
         ray_tune.with_parameters(run_trial, settings=experiment.to_dict(), workspace=str(workspace.root)),
         {"CPU": 1.0, **({"GPU": 1.0} if experiment.ray.use_gpu else {})},
@@ -97,8 +99,7 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> 
     )
     searcher = OptunaSearch(
         space=_to_ray_space(options.space),
-        metric=options.metric,
-        mode="max",
+        **aim,
         points_to_evaluate=[starting_point(experiment)],
         seed=experiment.seed,
     )
@@ -109,7 +110,7 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> 
             max_concurrent_trials=options.max_concurrent,
             search_alg=searcher,
             scheduler=scheduler if options.scheduler == "asha" else None,
-            **({"metric": options.metric, "mode": "max"} if options.scheduler == "asha" else {}),
+            **(aim if options.scheduler == "asha" else {}),
         ),
         run_config=ray_tune.RunConfig(
             name="ray",

@@ -27,7 +27,7 @@ def run_trial(config: dict[str, Any], *, settings: dict[str, Any], workspace: st
 
     def report(epoch: EpochReport) -> None:
         row = epoch_row(epoch)
-        message: dict[str, Any] = {"epoch": epoch.epoch, experiment.tune.metric: row[experiment.tune.metric]}
+        message: dict[str, Any] = {"epoch": epoch.epoch, experiment.select_by: row[experiment.select_by]}
         # as text: Tune would flatten, copy and keep every one of these numbers a trial
         message |= {"row": json.dumps(row), "steps": json.dumps(epoch.step_metrics)}
         with tempfile.TemporaryDirectory() as folder:

@@ -23,8 +23,8 @@ from conical.runs.provenance import code_hash
 from conical.runs.supplements import supplement_keys
 from conical.store import Workspace, manifest_hash, read_manifest
 
-# tables that determine a run's result; the others say where it runs and how it is scored or searched
-DETERMINING_TABLES = ("seed", "mix", "model", "loss", "augment", "optim")
+# settings that determine a run's result; the others say where it runs and how it is scored or searched
+DETERMINING_TABLES = ("seed", "select_by", "mix", "model", "loss", "augment", "optim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +95,12 @@ def run_dependencies(
     Raises:
         DataError: frames are missing: run ingest first.
     """
+    frames = source.frame_store  # first: without frames nothing else is worth naming
     return Dependencies(
         settings={**determining_settings(experiment.to_dict()), **({"sweep": sweep} if sweep else {})},
         data={
             "manifest": manifest_hash(read_manifest(workspace.manifest(experiment.dataset.folder))),
-            "frames": source.frame_store.content_hash(),
+            "frames": frames.content_hash(),
             "captions": stable_hash([(row.key, row.text) for row in source.supplement_rows()]),
             "weights": weights_revision(experiment.model),
             "code": code_hash(),
@@ -126,7 +127,7 @@ def determining_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: complete settings as plain values.
     """
-    return {"select_by": config["tune"]["metric"], **{name: config[name] for name in DETERMINING_TABLES}}
+    return {name: config[name] for name in DETERMINING_TABLES}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from conical.config import Experiment
+from conical.metrics import merit
 from conical.runs.identity import RunIdentity
 from conical.runs.provenance import environment, git_commit
 from conical.store import RunRecord, Workspace
@@ -41,7 +42,7 @@ class RunLog:
     ) -> None:
         self.folder = identity.folder
         self.tracker = tracker
-        self._metric = experiment.tune.metric
+        self._metric = experiment.select_by
         self._started = time.monotonic()
         previous = self.folder.read() if self.folder.exists else None
         self._earlier_seconds = previous.seconds if previous else 0.0
@@ -113,7 +114,7 @@ class RunLog:
     def _update(self, **changes: Any) -> None:
         """Write the record; the best epoch is read off the curve, so that the two never disagree."""
         if self._curve:
-            best = max(self._curve, key=lambda row: row[self._metric])
+            best = max(self._curve, key=lambda row: merit(self._metric, row[self._metric]))
             changes |= {"val_value": best[self._metric], "best_epoch": int(best["epoch"])}
         seconds = self._earlier_seconds + time.monotonic() - self._started
         self.record = dataclasses.replace(self.record, seconds=seconds, **changes)

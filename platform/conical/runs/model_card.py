@@ -71,8 +71,8 @@ def _loading(experiment: Experiment, *, has_head: bool) -> str:
     head, alone, setting = experiment.model.head, "", ""
     if has_head:
         alone = (
-            f"\n\nThe head {escape_markdown(head)} makes one embedding of a clip from those of its frames. Its parameters "
-            "are in head.safetensors; open_clip loads the CLIP alone."
+            f"\n\nThe head {escape_markdown(head)} makes one embedding of a clip from those of its frames. Its "
+            "parameters are in head.safetensors; open_clip loads the CLIP alone."
         )
         setting = f'\nhead = "{head}"'  # a path that was imported: no markup fits in it
     return f"""## Use

@@ -15,7 +15,7 @@ from conical.core.hashing import file_fingerprint, stable_hash
 # the rooms that can change a number; all others look for, show or keep what these compute
 DETERMINING_ROOMS = (
     *("core", "losses", "metrics", "distributed", "datasets", "video", "captioning", "store", "models", "engine"),
-    *("config.py", "on_ray"),
+    *("config", "on_ray"),
 )
 
 

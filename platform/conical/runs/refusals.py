@@ -27,8 +27,6 @@ def is_losing_trial(run: RunFolder, *, allow: bool) -> bool:
     stored = [read_sweep(path) for path in sorted(run.path.parent.parent.glob("sweeps/*/sweep.json"))]
     sweeps = [sweep for sweep in stored if sweep is not None]
     trials = [(sweep, trial) for sweep in sweeps for trial in sweep.trials if trial.run_key == record.key]
-    # up to 0.1.0 a sweep could meet a run that was trained by itself; that run has kept its own label
-    trials = [(sweep, trial) for sweep, trial in trials if record.label == f"trial {trial.number}"]
     if not trials or any(_winner(sweep) == record.key for sweep, _ in trials):
         return False
     if allow:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from conical.captioning.mix import HUMAN
 from conical.config import Experiment
 
 _SMALLEST = 1e-6  # of a uniform: its logarithm must be finite
@@ -34,10 +33,10 @@ def parameters(space: Mapping[str, Mapping[str, list[Any]]]) -> dict[str, tuple[
 
 
 def to_settings(drawn: Mapping[str, Any], space: Mapping[str, Mapping[str, list[Any]]]) -> dict[str, Any]:
-    """Dotted names and values for `Experiment.replace`.
+    """Dotted names and values for `Experiment.replace`; a point on the simplex is one value, the whole mix.
 
-    >>> to_settings({"mix~human": 0.5, "mix~A": 0.5}, {"mix": {"simplex": ["human", "A"]}})["mix.A"]
-    0.5
+    >>> to_settings({"mix~human": 0.5, "mix~A": 0.5}, {"mix": {"simplex": ["human", "A"]}})
+    {'mix': {'human': 0.5, 'A': 0.5}}
     """
     settings: dict[str, Any] = {}
     for key, draw in space.items():
@@ -47,10 +46,7 @@ def to_settings(drawn: Mapping[str, Any], space: Mapping[str, Mapping[str, list[
             continue
         parts = {name: max(0.0, -math.log(max(_SMALLEST, drawn[f"{key}~{name}"]))) for name in values}
         total = math.fsum(parts.values())
-        mix = {HUMAN: 0.0, "A": 0.0, "B": 0.0, "C": 0.0}
-        mix |= {name: part / total if total else 1 / len(parts) for name, part in parts.items()}
-        for name, share in mix.items():
-            settings[f"mix.{name}" if name in (HUMAN, "A", "B", "C") else f"mix.extra.{name}"] = share
+        settings[key] = {name: part / total if total else 1 / len(parts) for name, part in parts.items()}
     return settings
 
 
@@ -64,8 +60,7 @@ def starting_point(experiment: Experiment) -> dict[str, Any]:
     for key, draw in experiment.tune.space.items():
         kind, values = next(iter(draw.items()))
         if kind == "simplex":
-            weights = experiment.mix.weights()
-            point |= {f"{key}~{name}": max(_SMALLEST, math.exp(-weights.get(name, 0.0))) for name in values}
+            point |= {f"{key}~{name}": max(_SMALLEST, math.exp(-experiment.mix.get(name, 0.0))) for name in values}
             continue
         value: Any = config
         for part in key.split("."):

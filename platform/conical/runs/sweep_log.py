@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from conical.config import Experiment
+from conical.config.tables import flatten
 from conical.core.hashing import stable_hash
 from conical.core.progress import Progress, Report
+from conical.metrics import merit, readable
 from conical.runs.equal_trials import mark_indistinguishable
 from conical.runs.identity import identify
 from conical.runs.log import RunLog
@@ -125,8 +127,11 @@ class SweepBook:
         ended = [trial for trial in trials if trial.status != "running"]
         # an ended trial counts as whole: the scheduler skips the rest of it
         epochs = self._experiment.optim.epochs * len(ended) + sum(t.epochs for t in trials if t.status == "running")
-        best = max((trial.value for trial in trials if trial.value is not None), default=None)
-        note = f"{len(ended)} of {options.num_trials} trials" + ("" if best is None else f", best val R@1 {best:.1f}")
+        metric = self._experiment.select_by
+        values = [trial.value for trial in trials if trial.value is not None]
+        best = max(values, key=lambda value: merit(metric, value), default=None)
+        note = f"{len(ended)} of {options.num_trials} trials"
+        note += "" if best is None else f", best {readable(metric)} {best:.1f}"
         total = options.num_trials * self._experiment.optim.epochs
         self._report(Progress(stage="tune", done=epochs, total=total, unit="epochs", note=note))
 
@@ -149,7 +154,7 @@ class SweepBook:
             tags={"conical.sweep": self._path.parent.name},
         )
         self._trials[identity.key] = known or Trial(
-            number=number, run_key=identity.key, settings=settings, value=None, status="running", epochs=0
+            number=number, run_key=identity.key, settings=flatten(settings), value=None, status="running", epochs=0
         )
         self._write()
         return identity.key
@@ -157,7 +162,7 @@ class SweepBook:
     def _record(self, *, is_finished: bool) -> Sweep:
         return Sweep(
             key=self._path.parent.name,
-            metric=self._experiment.tune.metric,
+            metric=self._experiment.select_by,
             tracking_id=self._tracking_id,
             is_finished=is_finished,
             trials=tuple(sorted(self._trials.values(), key=lambda trial: trial.number)),

@@ -62,10 +62,9 @@ class RunRecord:
         data_hashes: manifest, frames, captions, weights, code.
         environment: versions, commit, device, host facts.
         best_epoch: 1-based; 0: the model as loaded.
-        val_value: best value of the selection metric, percent; None before the first epoch.
+        val_value: best value of the metric that selects; None before the first epoch.
         seconds: wall time so far.
-        test_looks: times the test split was scored.
-        looks: what each of them scored and when, oldest first; those of version 0.1.0 are counted only.
+        looks: what each scoring of the test split scored and when, oldest first.
     """
 
     key: str
@@ -79,15 +78,19 @@ class RunRecord:
     best_epoch: int = 0
     val_value: float | None = None
     seconds: float = 0.0
-    test_looks: int = 0
     looks: tuple[TestLook, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.status in STATUSES, self.status
 
+    @property
+    def test_looks(self) -> int:
+        """Times the test split was scored."""
+        return len(self.looks)
+
     def with_look(self, look: TestLook) -> RunRecord:
         """This record after a further look at test."""
-        return replace(self, test_looks=self.test_looks + 1, looks=(*self.looks, look))
+        return replace(self, looks=(*self.looks, look))
 
     def looks_note(self, name: EvaluationName) -> str:
         """How often test was looked at before a number may be read as a first look, in words; "" for a first look."""
@@ -139,7 +142,8 @@ class RunFolder:
         """
         path = self.path / "run.json"
         try:
-            return _run_record(json.loads(path.read_text(encoding="utf-8")))
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return RunRecord(**data | {"looks": tuple(TestLook(**look) for look in data["looks"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"run record {path} cannot be read ({error}): delete the folder and run again") from error
 
@@ -206,14 +210,6 @@ class RunFolder:
         """
         name = EvaluationName(split=split, protocol=protocol, family=family, subset=subset)
         return read_evaluation(self.evaluation_path(name))
-
-
-def _run_record(data: dict[str, Any]) -> RunRecord:
-    """A record as it was written, by this version or by 0.1.0, whose settings named one protocol."""
-    evaluate = data["config"].get("evaluate", {})
-    if "protocol" in evaluate:
-        evaluate["protocols"] = [evaluate.pop("protocol")]
-    return RunRecord(**data | {"looks": tuple(TestLook(**look) for look in data.get("looks", ()))})
 
 
 def list_runs(experiment: Path) -> list[RunFolder]:

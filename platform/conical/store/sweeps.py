@@ -10,7 +10,7 @@ from pathlib import Path
 from conical.core.atomic import write_text_atomic
 from conical.core.errors import StoreError
 from conical.core.options import require, require_choice
-from conical.metrics import higher_is_better
+from conical.metrics import merit
 from conical.store.runs import STATUSES
 
 # the others left no encoder behind
@@ -74,9 +74,8 @@ class Sweep:
     @property
     def scored(self) -> tuple[Trial, ...]:
         """Trials that reported a value, best first; of equals the earlier, so that the choice is reproducible."""
-        sign = -1 if higher_is_better(self.metric) else 1
-        valued = [(sign * trial.value, trial.number, trial) for trial in self.trials if trial.value is not None]
-        return tuple(trial for *_, trial in sorted(valued, key=lambda place: place[:2]))
+        valued = [(-merit(self.metric, trial.value), trial) for trial in self.trials if trial.value is not None]
+        return tuple(trial for _, trial in sorted(valued, key=lambda place: (place[0], place[1].number)))
 
     @property
     def best_or_none(self) -> Trial | None:

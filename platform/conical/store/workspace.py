@@ -84,7 +84,17 @@ class Workspace:
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's database."""
+        """MLflow's database.
+
+        Raises:
+            StoreError: the workspace lies where MLflow would put the database beside it.
+        """
+        odd = sorted({character for character in str(self.root) if character in "?#%"})
+        if odd:
+            raise StoreError(
+                f"workspace {self.root} holds {' and '.join(odd)} in its path, which MLflow reads as an address: "
+                f"set {ENVIRONMENT_VARIABLE} to a folder without it"
+            )
         return f"sqlite:///{self.root / 'mlflow.db'}"
 
     @property

@@ -6,27 +6,34 @@ request a metric takes thirty times as long).
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conical.core.errors import ClusterError, StoreError
+from conical.core.hashing import stable_hash
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 _MAX_METRICS = 1000  # of one log_batch, fixed by MLflow's REST API
 _MAX_PARAMS = 100
 _MAX_PARAM_LENGTH = 6000
+_MAX_NAME_LENGTH = 240  # of 250, a mark left out
+_ILLEGAL = re.compile(r"[^\w\-. :/]", re.ASCII)
 
 
 class MlflowTracker:
@@ -52,7 +59,8 @@ class MlflowTracker:
         from sqlalchemy.exc import SQLAlchemyError  # MLflow lets those of a damaged database through
 
         try:
-            with _impatient():
+            # the first look at a new database makes its tables, which two processes at once do not survive
+            with _impatient(), _alone(self.uri):
                 client = MlflowClient(tracking_uri=self.uri)
                 client.search_experiments(max_results=1)
         except (MlflowException, OSError, SQLAlchemyError) as error:
@@ -64,10 +72,17 @@ class MlflowTracker:
 
     @cached_property
     def experiment_id(self) -> str:
-        """Identity of the experiment in MLflow."""
-        known = self.client.get_experiment_by_name(self.experiment)
-        if known is not None:
-            return str(known.experiment_id)
+        """Identity of the experiment in MLflow.
+
+        Raises:
+            StoreError: it was deleted there.
+        """
+        client = self.client  # opened before the lock, which its own opening takes
+        with _alone(self.uri):
+            known = client.get_experiment_by_name(self.experiment)
+            return self._create_experiment() if known is None else _checked_id(known)
+
+    def _create_experiment(self) -> str:
         location = None if self.uri.startswith("http") else (self.artifacts / self.experiment).as_uri()
         return str(self.client.create_experiment(self.experiment, artifact_location=location))
 
@@ -82,15 +97,27 @@ class MlflowTracker:
 
         Returns:
             The run id.
+
+        Raises:
+            StoreError: MLflow refuses it; nothing of the run is left.
         """
         from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
 
         nested = {"mlflow.parentRunId": parent} if parent else {}
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={**tags, **nested})
-        rows = [Param(key, value[:_MAX_PARAM_LENGTH]) for key, value in params.items()]
-        for first in range(0, len(rows), _MAX_PARAMS):
-            self.client.log_batch(run.info.run_id, params=rows[first : first + _MAX_PARAMS])
-        return str(run.info.run_id)
+        run_id = str(self.client.create_run(self.experiment_id, run_name=name, tags=nested).info.run_id)
+        rows = [Param(legal_name(key), value[:_MAX_PARAM_LENGTH]) for key, value in params.items()]
+        try:
+            for first in range(0, len(rows), _MAX_PARAMS):
+                self.client.log_batch(run_id, params=rows[first : first + _MAX_PARAMS])
+            # last, the key among them: a run that was cut short here is never found, and so never adopted as whole
+            self.tag(run_id, tags)
+        except MlflowException as error:
+            self.client.set_terminated(run_id, status="FAILED")
+            self.client.delete_run(run_id)
+            reason = str(error).splitlines()[0][:200]
+            raise StoreError(f"MLflow refuses run {name!r} ({reason}): mend the setting or tag it names") from error
+        return run_id
 
     def has(self, run_id: str) -> bool:
         """Whether the run exists and was not deleted."""
@@ -124,7 +151,7 @@ class MlflowTracker:
         """Set tags of a run."""
         from mlflow.entities import RunTag
 
-        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self.client.log_batch(run_id, tags=[RunTag(legal_name(key), value) for key, value in tags.items()])
 
     def log_files(self, run_id: str, folder: Path, *, under: str) -> None:
         """Store the files of a folder as artefacts below `under`."""
@@ -138,6 +165,18 @@ class MlflowTracker:
         """Ids of runs that are not ended."""
         running = self.client.search_runs([self.experiment_id], filter_string="attributes.status = 'RUNNING'")
         return [str(run.info.run_id) for run in running]
+
+
+def legal_name(name: str) -> str:
+    """A name that MLflow takes for a param, metric or tag: as it is where it may be, else with a mark of what it was.
+
+    >>> legal_name("mix.A"), legal_name("mix.Q&A")
+    ('mix.A', 'mix.Q_A-657b')
+    """
+    plain = _ILLEGAL.sub("_", name)[:_MAX_NAME_LENGTH]
+    # a path-like name must not climb or begin at the root
+    plain = "/".join(part if part.strip(".") else "_" for part in plain.split("/"))
+    return name if plain == name else f"{plain}-{stable_hash(name, length=4)}"
 
 
 def check() -> str:
@@ -179,10 +218,43 @@ def serve_ui(uri: str, artifacts: Path, *, port: int) -> int:
             raise ClusterError(f"port {port} is in use: choose another with --port (make ui PORT=...)") from error
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
     command += ["--port", str(port), "--default-artifact-root", artifacts.as_uri(), "--workers", "1"]
-    try:
-        return subprocess.run(command, check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    with subprocess.Popen(command, start_new_session=True) as server:
+        # whoever ends us ends the server: its own processes are in a group of their own
+        before = signal.signal(signal.SIGTERM, lambda *_: _end(server))
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            _end(server)
+            signal.signal(signal.SIGTERM, before)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a server and its workers."""
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+
+
+def _checked_id(experiment: Experiment) -> str:
+    if experiment.lifecycle_stage != "active":
+        raise StoreError(
+            f"experiment {experiment.name!r} was deleted in MLflow: restore it (mlflow experiments restore "
+            f"--experiment-id {experiment.experiment_id}), or give the config another name"
+        )
+    return str(experiment.experiment_id)
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Keep other processes of this machine away from a SQLite database that may be new; a server sees to it itself."""
+    path = uri.removeprefix("sqlite:///")
+    if path == uri or not Path(path).parent.is_dir():
+        yield
+        return
+    with Path(f"{path}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

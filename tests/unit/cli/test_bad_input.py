@@ -93,7 +93,7 @@ def check(outcome: Outcome, message: str) -> None:
             r"unknown key 'loss\.tau_tvv': allowed in \[loss\].* Did you mean 'tau_tv'",
         ),
         (("train", "--set", "loss.tau_tv=fast"), r"loss\.tau_tv must be a valid number, got 'fast'"),
-        (("tune", "--set", "tune.metric=test/raw/t2v/R1"), r"tune\.metric must be of the val split"),
+        (("tune", "--set", "select_by=test/raw/t2v/R1"), r"select_by must be of the val split"),
         (("ingest", "--config", "gone.toml"), r"config gone\.toml cannot be read \(No such file or directory\)"),
         (("train", "--set", "seed"), "--set takes KEY=VALUE, got 'seed'"),
     ],

@@ -101,3 +101,26 @@ def test_didemo_has_1004_test_paragraphs_and_reports_its_train_split() -> None:
 def test_missing_videos_are_refused_unless_allowed(name: str) -> None:
     with pytest.raises(DataError, match=rf"videos of '{name}' are missing: train [\d,]+ expected, 0 found.*first ten"):
         read_dataset(name, ANNOTATIONS / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("msrvtt", {"split": "1k-A"}), ("msrvtt", {"split": "full"}), ("msvd", {}), ("didemo", {})]
+)
+def test_the_published_captions_are_known_as_such(name: str, options: dict[str, str]) -> None:
+    assert read_dataset(name, ANNOTATIONS / name, allow_missing=True, **options)[1].altered == {}
+
+
+def test_two_swapped_test_sentences_are_noticed(tmp_path: Path) -> None:
+    for file in (ANNOTATIONS / "msrvtt").iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    test = tmp_path / "MSRVTT_JSFUSION_test.csv"
+    header, first, second, *rest = test.read_text(encoding="utf-8").splitlines()
+    test.unlink()
+    a, b = (line.rpartition(",") for line in (first, second))
+    swapped = [f"{a[0]},{b[2]}", f"{b[0]},{a[2]}"]
+    test.write_text("\n".join([header, *swapped, *rest]) + "\n", encoding="utf-8")
+    summary = read_dataset("msrvtt", tmp_path, allow_missing=True, split="1k-A")[1]
+    assert summary.altered == {"test": 2}
+    assert any(
+        note.startswith("differs from the published captions in 2 videos of list test-1k-A") for note in summary.notes
+    )

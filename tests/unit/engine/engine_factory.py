@@ -27,7 +27,7 @@ def training_set(num_videos: int = 8) -> TrainingSet:
 def batch_plan(**changes: object) -> BatchPlan:
     settings = {
         "data": training_set(),
-        "mix": PromptMix(human=0.5, A=0.0, B=0.5, C=0.0),
+        "mix": PromptMix({"human": 0.5, "B": 0.5}),
         "augment": AugmentOptions(),
         "batch_size": 4,
         "seed": 3,

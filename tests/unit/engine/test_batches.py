@@ -55,7 +55,7 @@ def test_frames_belong_to_the_video_of_the_row():
 
 
 def test_texts_are_drawn_by_the_mix():
-    plan = batch_plan(rows_per_video=400, mix=PromptMix(human=0.25, A=0.0, B=0.75, C=0.0))
+    plan = batch_plan(rows_per_video=400, mix=PromptMix({"human": 0.25, "B": 0.75}))
     texts = [text for batch in plan.batches(0) for text in batch.texts]
     share = sum(text.startswith(("one", "it")) for text in texts) / len(texts)
     # 3,200 draws: four standard errors are 0.03

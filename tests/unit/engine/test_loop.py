@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from conical.core.errors import ConicalError, StoreError
 from conical.engine.checkpoint import RunState
@@ -30,7 +31,18 @@ def new_encoder(loaded_small_encoder):
     return lambda: copy.deepcopy(loaded_small_encoder)
 
 
-def run(new_encoder, *, epochs=3, values=None, folder=None, resume_from=None, loss=None, rate=1e-3, keep_ranks=False):
+def run(
+    new_encoder,
+    *,
+    epochs=3,
+    values=None,
+    folder=None,
+    resume_from=None,
+    loss=None,
+    rate=1e-3,
+    keep_ranks=False,
+    metric=METRIC,
+):
     """Train and return (objective, state, reports); checkpoints of each epoch go below `folder`."""
     torch.manual_seed(0)
     objective = Objective(new_encoder(), loss or LossOptions(tau_tv=10, tau_ta=10, tau_va=10))
@@ -44,14 +56,14 @@ def run(new_encoder, *, epochs=3, values=None, folder=None, resume_from=None, lo
 
     def score_val():
         value = next(scores)
-        return ValScore(values={METRIC: float(value)}, ranked=ranked(value) if keep_ranks else None)
+        return ValScore(values={metric: float(value)}, ranked=ranked(value) if keep_ranks else None)
 
     state = train(
         objective,
         batch_plan(),
         OptimOptions(epochs=epochs, batch_size=4, learning_rate=rate),
         score_val=score_val,
-        select_metric=METRIC,
+        select_metric=metric,
         report=report,
         resume_from=resume_from,
     )
@@ -81,6 +93,27 @@ def test_the_best_epoch_on_val_is_what_remains(new_encoder, tmp_path):
     best, _, _ = run(new_encoder, epochs=3, values=[1, 5, 3, 2], resume_from=tmp_path / "1")
     for kept, expected in zip(objective.encoder.state_dict().values(), best.encoder.state_dict().values(), strict=True):
         assert torch.equal(kept, expected)
+
+
+@pytest.mark.parametrize(
+    ("metric", "best_epoch"), [("R1", 1), ("R5", 1), ("R10", 1), ("MedR", 2), ("MeanR", 2)], ids=str
+)
+def test_the_epoch_that_is_kept_has_the_highest_recall_or_the_lowest_rank(new_encoder, tmp_path, metric, best_epoch):
+    # of the equal best values, 5 and 5 or 1 and 1, the earlier epoch stays
+    values = [3, 5, 1, 5, 1]
+    name = f"val/raw/t2v/{metric}"
+    objective, state, _ = run(new_encoder, epochs=4, values=values, folder=tmp_path, metric=name)
+    assert (state.best_epoch, state.best_value) == (best_epoch, float(values[best_epoch]))
+    kept = load_file(tmp_path / str(best_epoch) / "best.safetensors")
+    assert all(torch.equal(tensor, kept[key]) for key, tensor in objective.encoder.state_dict().items())
+    # a restart in between chooses the same
+    _, resumed, _ = run(new_encoder, epochs=4, values=values[2:], resume_from=tmp_path / "1", metric=name)
+    assert resumed == state
+
+
+def test_a_rank_that_only_grows_keeps_the_model_as_loaded(new_encoder):
+    _, state, _ = run(new_encoder, values=[1, 2, 3, 4], metric="val/raw/t2v/MeanR")
+    assert (state.best_epoch, state.best_value) == (0, 1.0)
 
 
 def ranked(number: int) -> RankedQueries:

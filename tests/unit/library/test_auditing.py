@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conical.config import Experiment
-from conical.core.errors import DataError
+from conical.core.errors import DataError, StoreError
 from conical.core.records import DatasetSummary, Failure, SampledFrames, SplitCount, VideoRecord
 from conical.datasets import read_dataset
 from conical.library.auditing import audit_dataset
@@ -52,6 +52,16 @@ RECORDS = [
 def workspace(tmp_path: Path) -> Workspace:
     found = Workspace.open(tmp_path / "ws")
     write_manifest(found.manifest("films-1k-1234"), RECORDS)
+    summary = DatasetSummary(
+        name="films",
+        variant="",
+        splits={"test": SplitCount(expected=3, found=3)},
+        num_captions=1234,
+        num_blank_captions=5,
+        num_duplicate_captions=6,
+    )
+    book = DatasetBook(summary=summary, root="/films", reader={}, manifest_hash="")
+    write_dataset_book(found.dataset_book("films-1k-1234"), book)
     return found
 
 
@@ -152,20 +162,10 @@ def test_one_file_under_two_names_is_found_by_its_bytes(workspace: Workspace) ->
 
 
 def test_an_audit_tells_what_the_import_counted(workspace: Workspace) -> None:
-    summary = DatasetSummary(
-        name="films",
-        variant="",
-        splits={"test": SplitCount(expected=3, found=3)},
-        num_captions=1234,
-        num_blank_captions=5,
-        num_duplicate_captions=6,
-    )
-    book = DatasetBook(summary=summary, root="/films", reader={}, manifest_hash="")
-    write_dataset_book(workspace.dataset_book("films-1k-1234"), book)
     notes = audit_dataset(workspace, "films", Experiment()).notes
     assert "captions: 1,234; 5 blank ones were left out by the import, 6 repeat one of the same video" in notes
     view = open_dataset(workspace, "films")
-    assert view.root(workspace) == Path("/films")
+    assert view.root == Path("/films")
     assert repr(view) == "DatasetView(folder='films-1k-1234')"
 
 
@@ -179,6 +179,12 @@ def test_a_dataset_is_found_by_the_beginning_of_its_name(workspace: Workspace) -
     assert find_folder(workspace, "films") == "films", "a whole name fits before beginnings"
     with pytest.raises(DataError, match=r"'flims' is not in .*: choose one of films, .*\. Did you mean 'films'\?"):
         find_folder(workspace, "flims")
+
+
+def test_a_dataset_whose_import_was_cut_short_is_refused(workspace: Workspace) -> None:
+    workspace.dataset_book("films-1k-1234").unlink()
+    with pytest.raises(StoreError, match=r"there is no .*: import the dataset first"):
+        open_dataset(workspace, "films")
 
 
 def test_an_empty_workspace_says_so(tmp_path: Path) -> None:

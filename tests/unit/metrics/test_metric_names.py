@@ -13,8 +13,11 @@ from conical.metrics import (
     PROTOCOLS,
     SUBSETS,
     EvaluationName,
+    higher_is_better,
+    merit,
     metric_name,
     parse_metric_name,
+    readable,
 )
 
 ALL_NAMES = [
@@ -32,6 +35,24 @@ def test_names_are_spelled_as_designed() -> None:
     assert metric_name("test", "raw", "t2v", "R1", family="qbnorm", subset="leak-free") == (
         "test-leak-free/raw.qbnorm/t2v/R1"
     )
+
+
+def test_recalls_are_better_when_higher_and_ranks_when_lower() -> None:
+    directions = {"R1": True, "R5": True, "R10": True, "MedR": False, "MeanR": False}
+    assert directions.keys() == set(METRICS)
+    for metric, is_higher in directions.items():
+        for name in (metric, f"v2t/{metric}", f"val/raw/v2t/{metric}"):
+            assert higher_is_better(name) is is_higher
+            assert (merit(name, 2.0) > merit(name, 1.0)) is is_higher
+
+
+def test_people_read_a_metric_without_slashes() -> None:
+    assert readable("val/raw/t2v/R1") == "val t2v R@1"
+    assert readable("val/raw/v2t_any/MedR") == "val v2t_any MedR"
+    assert readable("test-leak-free/paired-supplement.dsl/t2v/R10") == "test-leak-free paired-supplement.dsl t2v R@10"
+    assert len({readable(name) for name in ALL_NAMES}) == len(ALL_NAMES)
+    with pytest.raises(ValueError, match="a metric name must have the form"):
+        readable("R1")
 
 
 def test_an_evaluation_is_named_by_part_and_scores() -> None:

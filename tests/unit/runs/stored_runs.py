@@ -9,7 +9,7 @@ import numpy as np
 
 from conical.config import Experiment, load_experiment
 from conical.metrics import retrieval_metrics
-from conical.store import EvaluationRecord, RunFolder, RunRecord, Workspace
+from conical.store import EvaluationRecord, RunFolder, RunRecord, TestLook, Workspace
 from ingested_stores import write_stores
 
 SIZES = {"train": 4, "val": 8, "test": 12}
@@ -57,7 +57,12 @@ def evaluation(split: str, *, skill: float, seed: int = 0, protocol: str = "raw"
 
 
 def write_run(
-    workspace: Workspace, settings: Experiment, *records: EvaluationRecord, key: str, val: float = 10.0, looks: int = 1
+    workspace: Workspace,
+    settings: Experiment,
+    *records: EvaluationRecord,
+    key: str,
+    val: float | None = 10.0,
+    looks: int = 1,
 ) -> RunFolder:
     """A finished run with these evaluations; runs are as old as their order."""
     folder = RunFolder(workspace.experiment(settings.name) / "runs" / key)
@@ -72,7 +77,7 @@ def write_run(
             data_hashes={"manifest": "4acf"},
             environment={"device": "cpu"},
             val_value=val,
-            test_looks=looks,
+            looks=(TestLook(name="test/captioned-gallery", time="2026-01-01T00:00:00+00:00"),) * looks,
         )
     )
     folder.encoder.write_bytes(b"weights")

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from conical.runs.report.methods import are_comparable, method_pairs, naming_notes, reported_runs, same_seed
+from conical.runs.report.methods import (
+    are_comparable,
+    best_on_val,
+    method_pairs,
+    naming_notes,
+    reported_runs,
+    same_seed,
+)
 from conical.store import Workspace
 from unit.runs.stored_runs import evaluation, experiment, scored_run, write_run
 
@@ -29,6 +36,23 @@ def test_seeds_share_a_method_and_have_labels_of_their_own(workspace: Workspace)
     assert [run.method for run in runs] == ["zero-shot", "CEO", "CEO", "tuned CEO (trial 3)"]
     assert runs[3].folder == winner
     assert sorted(runs[0].evaluations) == ["test/raw", "val/raw"]
+
+
+@pytest.mark.parametrize(("metric", "best"), [("R1", "b"), ("R5", "b"), ("R10", "b"), ("MedR", "c"), ("MeanR", "c")])
+def test_the_best_run_on_val_has_the_highest_recall_or_the_lowest_rank(
+    workspace: Workspace, metric: str, best: str
+) -> None:
+    chosen = f"select_by=val/raw/t2v/{metric}"
+    values = {"a": 3.0, "b": 5.0, "c": 1.0, "d": 5.0, "e": 1.0}
+    folders = [scored_run(workspace, key, chosen, key=key, val=value) for key, value in values.items()]
+    # of another metric, which the others cannot be compared with, and without a value
+    other = "select_by=val/raw/v2t/R1" if metric == "R1" else "select_by=val/raw/t2v/R1"
+    folders += [scored_run(workspace, "x", other, key="x", val=0.5), scored_run(workspace, "y", other, key="y", val=99)]
+    folders += [scored_run(workspace, "z", chosen, "optim.epochs=0", key="z", val=None)]
+    found = best_on_val(reported_runs(folders, None))
+    assert found is not None
+    assert found.label == best
+    assert best_on_val(()) is None
 
 
 def test_each_method_meets_the_baseline_and_supplements_meet_ceo_without(workspace: Workspace) -> None:

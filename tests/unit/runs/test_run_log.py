@@ -15,7 +15,7 @@ from conical.store import RunFolder, Workspace
 from conical.tracking import MlflowTracker
 from ingested_stores import write_stores
 
-METRIC = Experiment().tune.metric
+METRIC = Experiment().select_by
 VALUES = (4.0, 9.0, 9.0, 6.0)
 
 
@@ -60,6 +60,19 @@ def test_epochs_reported_again_are_logged_once(identity: RunIdentity, tracker: M
     log = RunLog(identity, Experiment(), tracker)
     report(log, 0, 1, 2, 1, 2, 3)
     check_whole(log, tracker, identity, last=3)
+
+
+@pytest.mark.parametrize(("metric", "best_epoch"), [("R1", 1), ("R5", 1), ("R10", 1), ("MedR", 2), ("MeanR", 2)])
+def test_the_best_epoch_has_the_highest_recall_or_the_lowest_rank(
+    identity: RunIdentity, tracker: MlflowTracker, metric: str, best_epoch: int
+) -> None:
+    # the same values as in the loop's own test: the two must agree
+    values, name = (3.0, 5.0, 1.0, 5.0, 1.0), f"val/raw/t2v/{metric}"
+    log = RunLog(identity, load_experiment(None, [f"select_by={name}"]), tracker)
+    for epoch, value in enumerate(values):
+        log.epoch({"epoch": float(epoch), name: value}, [])
+    record = identity.folder.read()
+    assert (record.best_epoch, record.val_value) == (best_epoch, values[best_epoch])
 
 
 @pytest.mark.parametrize("place", ["write_curve", "write"])

@@ -84,6 +84,51 @@ def test_settings_drawn_twice_keep_what_the_whole_trial_left(experiment: Experim
     assert folder_of(experiment, workspace, found).encoder.read_bytes() == b"whole"
 
 
+@pytest.mark.parametrize(
+    ("metric", "best", "said"),
+    [
+        ("R1", 1, "2 of 2 trials, best val t2v R@1 5.0"),
+        ("R5", 1, "2 of 2 trials, best val t2v R@5 5.0"),
+        ("R10", 1, "2 of 2 trials, best val t2v R@10 5.0"),
+        ("MedR", 0, "2 of 2 trials, best val t2v MedR 2.0"),
+        ("MeanR", 0, "2 of 2 trials, best val t2v MeanR 2.0"),
+    ],
+)
+def test_a_sweep_says_and_keeps_the_best_of_the_metric_that_selects(
+    experiment: Experiment, workspace: Workspace, metric: str, best: int, said: str
+) -> None:
+    name, notes = f"val/raw/t2v/{metric}", []
+    experiment = experiment.replace({"select_by": name, "tune.num_trials": 2})
+    path = workspace.experiment(experiment.name) / "sweeps" / "s" / "sweep.json"
+    tracker = open_tracker(experiment, workspace)
+    report = lambda progress: notes.append(progress.note)  # noqa: E731
+    with SweepBook(experiment, workspace, tracker, path=path, known=None, report=report) as book:
+        for tau, values in ((10.0, (4.0, 3.0, 2.0)), (20.0, (5.0, 4.0, 3.0))):
+            for epoch, value in enumerate(values):
+                book.result({"loss.tau_tv": tau}, {"epoch": float(epoch), name: value}, [])
+            book.end({"loss.tau_tv": tau}, checkpoint=checkpoint(workspace.root / "checkpoint", b"w"))
+    found = read_sweep(path)
+    assert found is not None
+    assert (found.metric, found.best.number, notes[-1]) == (name, best, said)
+    # the epoch that the run's own book calls the best
+    run = folder_of(experiment, workspace, found).read()
+    assert (run.best_epoch, run.val_value) == ((0, 5.0) if best else (2, 2.0))
+
+
+def test_a_drawn_mix_is_listed_share_by_share(experiment: Experiment, workspace: Workspace) -> None:
+    experiment = experiment.replace({"tune.space": {"mix": {"simplex": ["human", "B"]}}})
+    path = workspace.experiment(experiment.name) / "sweeps" / "s" / "sweep.json"
+    tracker = open_tracker(experiment, workspace)
+    drawn = {"mix~human": 0.25, "mix~B": 0.25}
+    with SweepBook(experiment, workspace, tracker, path=path, known=None, report=no_report) as book:
+        book.result(drawn, {"epoch": 0.0, METRIC: 10.0}, [])
+        book.end(drawn, checkpoint=checkpoint(workspace.root / "checkpoint", b"w"))
+    found = read_sweep(path)
+    assert found is not None
+    assert found.trials[0].settings == {"mix.human": 0.5, "mix.B": 0.5}
+    assert folder_of(experiment, workspace, found).read().config["mix"] == {"human": 0.5, "B": 0.5}
+
+
 def test_training_does_not_take_a_stopped_trial_for_the_run(experiment: Experiment, workspace: Workspace) -> None:
     as_loaded = experiment.replace({"optim.epochs": 0})
     run = write_run(as_loaded, workspace)
@@ -96,7 +141,7 @@ def test_training_does_not_take_a_stopped_trial_for_the_run(experiment: Experime
 
 def test_the_metric_that_chooses_the_epoch_is_part_of_the_key(experiment: Experiment, workspace: Workspace) -> None:
     by_text, by_video = (
-        identify(experiment.replace({"tune.metric": f"val/raw/{direction}/R1"}), workspace).key
+        identify(experiment.replace({"select_by": f"val/raw/{direction}/R1"}), workspace).key
         for direction in ("t2v", "v2t")
     )
     assert by_text != by_video

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sqlite3
+import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from conical.core.errors import ClusterError
+import conical
+from conical.core.errors import ClusterError, StoreError
+from conical.store import Workspace
 from conical.tracking import MlflowTracker, check, serve_ui
 from conical.tracking import mlflow_tracker as module
+from conical.tracking.mlflow_tracker import legal_name
 
 
 @pytest.fixture(scope="module")
@@ -180,16 +187,29 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
             serve_ui("sqlite:///x.db", tmp_path, port=port)
 
 
-def test_the_pages_are_served_on_loopback_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
+class FakeServer(subprocess.Popen):
+    """In place of MLflow's server: a process that answers nothing and notes the command."""
 
-    class Done:
-        returncode = 7
+    commands: ClassVar[list[list[str]]] = []
+    program: ClassVar[str] = "import time; time.sleep(60)"
 
-    monkeypatch.setattr(module.subprocess, "run", lambda command, check: started.append(command) or Done())
+    def __init__(self, command: list[str], **options: Any) -> None:
+        self.commands.append(command)
+        super().__init__([sys.executable, "-c", self.program], **options)
+
+
+@pytest.fixture
+def fake_server(monkeypatch: pytest.MonkeyPatch) -> type[FakeServer]:
+    FakeServer.commands.clear()
+    monkeypatch.setattr(module.subprocess, "Popen", FakeServer)
+    return FakeServer
+
+
+def test_the_pages_are_served_on_loopback_alone(tmp_path: Path, monkeypatch, fake_server: type[FakeServer]) -> None:
+    monkeypatch.setattr(fake_server, "program", "raise SystemExit(7)")
     port = _closed_port()
     assert serve_ui("sqlite:///x.db", tmp_path, port=port) == 7
-    (command,) = started
+    (command,) = fake_server.commands
     assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
     pairs = dict(zip(command[4::2], command[5::2], strict=True))
     assert pairs["--host"] == "127.0.0.1"
@@ -197,9 +217,88 @@ def test_the_pages_are_served_on_loopback_alone(tmp_path: Path, monkeypatch: pyt
     assert pairs["--backend-store-uri"] == "sqlite:///x.db"
 
 
-def test_ctrl_c_ends_the_pages_without_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_whoever_ends_the_command_ends_the_server(tmp_path: Path, fake_server: type[FakeServer], how: int) -> None:
+    started: list[subprocess.Popen] = []
+    begin = fake_server.__init__
 
-    monkeypatch.setattr(module.subprocess, "run", interrupt)
-    assert serve_ui("sqlite:///x.db", tmp_path, port=_closed_port()) == 0
+    def note(self: FakeServer, command: list[str], **options: Any) -> None:
+        begin(self, command, **options)
+        started.append(self)
+        threading.Timer(0.5, os.kill, (os.getpid(), how)).start()
+
+    fake_server.__init__ = note
+    try:
+        code = serve_ui("sqlite:///x.db", tmp_path, port=_closed_port())
+    finally:
+        fake_server.__init__ = begin
+    assert code == (0 if how == signal.SIGINT else -signal.SIGTERM)
+    (server,) = started
+    assert server.wait(timeout=10) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("name", ["mix.Q&A", "tags with spaces", "über", "a@b", "../x", "x" * 400, "tab\there"])
+def test_any_name_of_a_param_or_tag_is_logged_under_one_that_is_allowed(own: MlflowTracker, name: str) -> None:
+    run_id = own.start("run", params={name: "1", "plain": "2"}, tags={name: "3"})
+    run = own.client.get_run(run_id)
+    assert run.data.params == {legal_name(name): "1", "plain": "2"}
+    assert run.data.tags[legal_name(name)] == "3"
+
+
+def test_different_names_stay_different() -> None:
+    names = ["Q&A", "Q@A", "Q_A", "Q A", "Q/A"]
+    assert len({legal_name(name) for name in names}) == len(names)
+
+
+def test_a_run_that_is_refused_leaves_nothing_behind(own: MlflowTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+
+    def refuse(*_: object, **__: object) -> None:
+        raise MlflowException("no such param")
+
+    monkeypatch.setattr(own.client, "log_batch", refuse)
+    with pytest.raises(StoreError, match=r"MLflow refuses run 'run' \(.*no such param.*\): mend the setting"):
+        own.start("run", params={"a": "1"}, tags={"conical.key": "k"})
+    monkeypatch.undo()
+    assert own.find_running("k") is None
+    assert own.running() == []
+
+
+def test_a_run_whose_process_died_before_its_key_was_written_is_not_adopted(own: MlflowTracker, monkeypatch) -> None:
+    class Death(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Death
+
+    monkeypatch.setattr(own, "tag", die)
+    with pytest.raises(Death):
+        own.start("run", params={"a": "1"}, tags={"conical.key": "k"})
+    assert own.find_running("k") is None
+
+
+def test_a_deleted_experiment_is_named_with_what_to_do(own: MlflowTracker) -> None:
+    own.client.delete_experiment(own.experiment_id)
+    again = MlflowTracker(own.uri, own.experiment, artifacts=own.artifacts)
+    with pytest.raises(StoreError, match=r"was deleted in MLflow: restore it \(mlflow experiments restore"):
+        again.start("run", params={}, tags={})
+
+
+def test_several_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from conical.tracking import MlflowTracker; folder = Path(sys.argv[1]);"
+        "MlflowTracker(f'sqlite:///{folder}/mlflow.db', 'new', artifacts=folder).start('run', params={}, tags={})"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(conical.__file__).parent.parent)}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    results = [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
+    assert [code for _, code in results] == [0, 0, 0], results
+    tracker = MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db", "new", artifacts=tmp_path)
+    assert len(tracker.running()) == 3
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "50%"])
+def test_a_workspace_that_mlflow_cannot_address_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match="in its path, which MLflow reads as an address"):
+        _ = Workspace(tmp_path / name).tracking_uri

@@ -53,7 +53,7 @@ def test_the_jpeg_quality_does_not_move_a_raw_store() -> None:
 
 
 def test_options_that_the_sampler_does_not_read_keep_old_stores_valid() -> None:
-    # the address of the defaults as release 0.1.0 wrote it
+    # the address of the defaults, under which stores lie
     assert FrameRecipe().hash == "019ed0707ffd55b7"
     assert FrameRecipe(sample_fps=2.0, sampler_seed=3).hash == FrameRecipe().hash
     assert FrameRecipe(sampler="fps", sampler_seed=3).hash == FrameRecipe(sampler="fps").hash

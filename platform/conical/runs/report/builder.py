@@ -26,7 +26,15 @@ from conical.runs.dependencies import data_source
 from conical.runs.finding import runs_named
 from conical.runs.provenance import git_commit
 from conical.runs.report.figure_data import curves, hub_samples, rank_samples
-from conical.runs.report.methods import Method, MethodPairs, ReportedRun, method_pairs, naming_notes, reported_runs
+from conical.runs.report.methods import (
+    Method,
+    MethodPairs,
+    ReportedRun,
+    best_on_val,
+    method_pairs,
+    naming_notes,
+    reported_runs,
+)
 from conical.runs.report.prompt_ablations import prompt_ablations
 from conical.runs.report.queries import build_browser
 from conical.store import EvaluationRecord, RunFolder, RunRecord, Sweep, Workspace, list_runs, read_sweep
@@ -59,7 +67,7 @@ def build_report(workspace: Workspace, experiment: str, *, protocol: str = "raw"
     return _report(
         workspace,
         runs,
-        best or max(runs, key=lambda run: run.record.val_value or 0.0, default=None),
+        best or best_on_val(runs),
         title=experiment,
         sweep=finished[-1] if finished else None,
         protocol=protocol,
@@ -90,7 +98,7 @@ def build_run_report(workspace: Workspace, experiment: str, name: str, *, protoc
     return _report(
         workspace,
         runs,
-        max(runs, key=lambda run: run.record.val_value or 0.0),
+        best_on_val(runs),
         title=f"{experiment}, {runs[0].method}",
         sweep=sweeps[-1] if sweeps else None,
         protocol=protocol,
@@ -229,7 +237,7 @@ def _source(run: RunFolder, workspace: Workspace) -> DataSource:
 
 def _missing_supplements(record: RunRecord, source: DataSource) -> tuple[str, ...]:
     """Says so when the queries are shown without their supplements."""
-    if record.config["mix"]["human"] < 1 and not source.supplement_keys:
+    if record.config["mix"].keys() != {"human"} and not source.supplement_keys:
         return (f"The supplements that {record.label} was trained on are not in the ledger, or are other ones now.",)
     return ()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from conical.core.errors import ProtocolError
 from conical.losses import LossCard, loss_card
+from conical.metrics import merit
 from conical.runs.comparison import refuse_difference, unpaired_seeds
 from conical.store import EvaluationRecord, RunFolder, RunRecord
 
@@ -131,7 +134,7 @@ def method_pairs(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> M
     cards = {name: _loss_of(group[0].record) for name, group in methods.items()}
     with_baseline = [name for name, card in cards.items() if card is not None and card.is_baseline]
     baselines = with_baseline[:1]
-    plain = [n for n, c in configs.items() if n not in with_baseline and c["mix"]["human"] == 1.0][:1]
+    plain = [n for n, c in configs.items() if n not in with_baseline and c["mix"].get("human") == 1.0][:1]
     names = [(name, baseline) for baseline in baselines for name in methods if name != baseline]
     names += [(name, base) for base in plain for name in methods if name not in (base, *baselines)]
     fit = [(a, b) for a, b in names if are_comparable(methods[a], methods[b], split=split, protocol=protocol)]
@@ -156,6 +159,21 @@ def naming_notes(runs: Sequence[ReportedRun], pairs: MethodPairs) -> tuple[str, 
     unpaired = [(a, b, unpaired_seeds([r.folder for r in a], [r.folder for r in b])) for a, b in pairs.compared]
     seeds = [f"{a[0].method} against {b[0].method}: {left_out}" for a, b, left_out in unpaired if left_out]
     return (*(notes if older else ()), *seeds)
+
+
+def best_on_val(runs: Sequence[ReportedRun]) -> ReportedRun | None:
+    """The run with the best value on val, of equals the first; None where there is no run.
+
+    Values of two metrics are never compared: of runs that were selected by several, those of the most frequent count.
+    """
+    metrics = Counter(run.record.config["select_by"] for run in runs)
+    usual = metrics.most_common(1)[0][0] if metrics else ""
+
+    def worth(run: ReportedRun) -> float:
+        value = run.record.val_value
+        return -math.inf if value is None or run.record.config["select_by"] != usual else merit(usual, value)
+
+    return max(runs, key=worth, default=None)
 
 
 def trained_methods(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> dict[str, list[ReportedRun]]:

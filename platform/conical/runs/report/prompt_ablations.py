@@ -37,7 +37,7 @@ def ablation_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[tuple
         groups.setdefault(stable_hash(rest), []).append(method)
     groups_of_lines = []
     for methods in groups.values():
-        methods.sort(key=lambda method: -configs[method]["mix"][HUMAN])
+        methods.sort(key=lambda method: -configs[method]["mix"].get(HUMAN, 0.0))
         base = configs[methods[0]]
         lines = [(methods[0], f"base: {_mix_words(base)}{_captioner_words(base)}")]
         changed = {method: _change(configs[method], base) for method in methods[1:]}
@@ -49,7 +49,7 @@ def ablation_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[tuple
 
 def _change(config: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     """What differs, in words; nothing where only settings differ that this mix makes no use of."""
-    words = [_mix_words(config)] if _weights(config) != _weights(base) else []
+    words = [_mix_words(config)] if config["mix"] != base["mix"] else []
     if not _takes_supplements(config):
         return "; ".join(words)
     if not _takes_supplements(base):
@@ -63,19 +63,14 @@ def _change(config: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
-def _weights(config: Mapping[str, Any]) -> dict[str, float]:
-    own = {name: share for name, share in config["mix"].items() if name != "extra"}
-    return {name: share for name, share in (own | config["mix"].get("extra", {})).items() if share > 0}
-
-
 def _takes_supplements(config: Mapping[str, Any]) -> bool:
-    return bool(_weights(config).keys() - {HUMAN})
+    return bool(config["mix"].keys() - {HUMAN})
 
 
 def _mix_words(config: Mapping[str, Any]) -> str:
     if not _takes_supplements(config):
         return "human captions only"
-    return "mix " + ", ".join(f"{name} {share:.2g}" for name, share in _weights(config).items())
+    return "mix " + ", ".join(f"{name} {share:.2g}" for name, share in config["mix"].items())
 
 
 def _captioner_words(config: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """From which address each video's frames were read, beside the frame store's parts.
 
-A file of its own and not a column of the parts: data that moves then rewrites this file, not the frames, and a store
-that is older than the file needs no other reader. No hash of the frames depends on it.
+A file of its own and not a column of the parts: data that moves then rewrites this file, not the frames. No
+hash of the frames depends on it.
 """
 
 from __future__ import annotations

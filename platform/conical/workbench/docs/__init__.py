@@ -1,1 +1,1 @@
-"""Pages and files that are made from the code."""
+"""Pages that are made from the code."""

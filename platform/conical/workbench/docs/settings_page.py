@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import tomli_w
@@ -17,7 +17,9 @@ from conical.core.atomic import write_text_atomic
 _HEAD = """# Settings
 
 Every key of a config file, with its default (the offline demo). Any of them can be set on the command line with
-`--set KEY=VALUE`, and named in `[tune.space]`. Made by `make docs`; do not edit.
+`--set KEY=VALUE`, and named in `[tune.space]`. A file names what differs from the defaults; a table with one key leaves
+its other keys as they are, while `mix`, `tune.space`, `dataset.reader` and the like are one value, replaced whole
+(`--set mix.A=0.5` changes one share). Made by `make docs`; do not edit.
 """
 
 
@@ -70,7 +72,7 @@ def _toml(value: object) -> str:
     """A value as a TOML file spells it."""
     if value is None:
         return "(not set)"
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"

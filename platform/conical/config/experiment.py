@@ -1,0 +1,165 @@
+"""One experiment as one value: every setting with its default, checked.
+
+Every part is a frozen dataclass that stands beside the code it configures. The dotted names (`loss.tau_tv`) are the
+names of `--set`, of the search space and of the MLflow params.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import tomli_w
+
+from conical.captioning.mix import PromptMix
+from conical.captioning.options import CaptionOptions
+from conical.config.check import MIX_SCHEMA, check
+from conical.config.options import RayOptions, TrackingOptions, TuneOptions
+from conical.config.tables import assign, difference, dotted_names, flatten, merge, without_none
+from conical.core.options import Options, did_you_mean, require
+from conical.datasets.options import DatasetOptions
+from conical.engine.options import EvaluateOptions, OptimOptions
+from conical.losses.options import LossOptions
+from conical.metrics.names import parse_metric_name
+from conical.models.options import ModelOptions
+from conical.video.augment import AugmentOptions
+from conical.video.recipe import FrameRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Options):
+    """Everything one run depends on. The defaults are the offline demo.
+
+    Args:
+        name: experiment the run belongs to, in the workspace and in MLflow.
+        label: what tables call the run; "" derives a name from loss and mix.
+        seed: of every random choice, >= 0.
+        select_by: metric that chooses the epoch, the trial and the winner, whichever way it improves; of the whole val
+            split, under `raw`, not rescored.
+        mix: share of each text source in training, `human` or the id of a prompt; the shares sum to 1. A source that
+            is not named has none.
+    """
+
+    name: str = "demo"
+    label: str = ""
+    seed: int = 0
+    select_by: str = "val/raw/t2v/R1"
+    dataset: DatasetOptions = field(default_factory=DatasetOptions)
+    frames: FrameRecipe = field(default_factory=lambda: FrameRecipe(size=64))
+    captions: CaptionOptions = field(default_factory=CaptionOptions)
+    mix: Annotated[PromptMix, MIX_SCHEMA] = field(default_factory=PromptMix)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    optim: OptimOptions = field(default_factory=OptimOptions)
+    evaluate: EvaluateOptions = field(default_factory=EvaluateOptions)
+    tune: TuneOptions = field(default_factory=TuneOptions)
+    ray: RayOptions = field(default_factory=RayOptions)
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
+
+    def __post_init__(self) -> None:
+        plain = self.name.replace("-", "").replace("_", "").replace(".", "")
+        require(plain.isalnum(), f"name must be letters, digits, '-', '_' or '.', got {self.name!r}")
+        require(self.seed >= 0, f"seed must be >= 0, got {self.seed}")
+        _check_selection(self.select_by)
+        require(
+            self.optim.batch_size % self.ray.num_workers == 0,
+            f"optim.batch_size must be a multiple of ray.num_workers = {self.ray.num_workers}, "
+            f"got {self.optim.batch_size}",
+        )
+        size = self.model.card.image_size_px
+        require(
+            size in (0, self.frames.size),
+            f"frames.size must be {size}, the side of {self.model.name}'s images, got {self.frames.size}",
+        )
+        require(
+            self.augment.num_frames <= self.frames.num_frames,
+            f"augment.num_frames must be at most frames.num_frames = {self.frames.num_frames}, "
+            f"got {self.augment.num_frames}: lower it or raise frames.num_frames and ingest again",
+        )
+        known = dotted_names(type(self))
+        for key in self.tune.space:
+            require(key in known, f"tune.space.{key} is not a setting.{did_you_mean(key, known)}")
+
+    @property
+    def title(self) -> str:
+        """The label, or what the settings say, so that a changed setting never runs under another's name."""
+        if self.label:
+            return self.label
+        if self.optim.epochs == 0:
+            return f"{self.model.name} as loaded"
+        shares = " + ".join(f"{share:.2g} {source}" for source, share in self.mix.items())
+        return f"{self.loss.card.title}, {shares}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values, as a TOML file would hold them."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=dict))
+        return plain
+
+    def differences(self) -> dict[str, Any]:
+        """What differs from the defaults, in nested tables; a dictionary such as `mix` is there whole or not at all.
+
+        >>> Experiment().replace({"seed": 3, "frames.num_frames": 8, "mix.C": 0.0}).differences()
+        {'seed': 3, 'frames': {'num_frames': 8}}
+        """
+        return difference(self.to_dict(), Experiment().to_dict(), owner=Experiment)
+
+    def to_toml(self, *, only_differences: bool = False) -> str:
+        """A file that gives this experiment again.
+
+        Args:
+            only_differences: leave out what equals the defaults, as the files in `jobs/configs` do; else every setting
+                is written, so that the file says the same whatever the defaults become.
+        """
+        return tomli_w.dumps(without_none(self.differences() if only_differences else self.to_dict()))
+
+    def params(self) -> dict[str, str]:
+        """Dotted names and values, for MLflow; no secrets are among them (keys live in environment variables)."""
+        return {key: str(value) for key, value in flatten(self.to_dict()).items()}
+
+    def replace(self, values: Mapping[str, Any]) -> Experiment:
+        """Another experiment with some dotted names set.
+
+        Args:
+            values: `loss.tau_tv` sets one value, `mix.A` one share, `mix` the whole mix; a table such as `loss` takes
+                the keys to change.
+
+        Raises:
+            ConfigError: a name or value is refused.
+        """
+        data = self.to_dict()
+        for key, value in values.items():
+            assign(key, value, into=data, owner=Experiment)
+        return parse_experiment(data, origin="the changed settings")
+
+
+def parse_experiment(data: Mapping[str, Any], *, origin: str) -> Experiment:
+    """Merge plain values into the defaults, check them and build the experiment.
+
+    Args:
+        data: nested tables, complete or in part.
+        origin: where they come from, for the message.
+
+    Raises:
+        ConfigError: names the dotted path, the value, what is allowed.
+    """
+    whole = Experiment().to_dict()
+    merge(data, into=whole, owner=Experiment)
+    return check(Experiment, whole, origin=origin)
+
+
+def _check_selection(metric: str) -> None:
+    try:
+        name = parse_metric_name(metric)
+    except ValueError as error:
+        raise ValueError(f"select_by: {error}") from error
+    require(
+        name.split == "val",
+        f"select_by must be of the val split, got {metric!r}: test is scored once, for the chosen trial",
+    )
+    require(name.family is None, f"select_by must not be rescored, got {metric!r}: use the plain protocol")
+    require(name.protocol == "raw", f"select_by must be of protocol raw, got {metric!r}: val is scored under it")
+    require(name.subset is None, f"select_by must be of the whole val split, got {metric!r}")
