@@ -105,6 +105,7 @@ def _runs() -> _Listing:
     workspace = Workspace.open()
     found = [run for folder in sorted(workspace.experiment("").glob("*")) for run in list_runs(folder)]
     records = [(run.path.parent.parent.name, run.read()) for run in found]
+    counted = f"{len(records)} run{'' if len(records) == 1 else 's'}"
     return _Listing(
         header=("key", "label", "status", "seed", "val", "experiment"),
         body=[
@@ -118,7 +119,7 @@ def _runs() -> _Listing:
             )
             for experiment, record in records
         ],
-        note=f"{len(records)} runs in {workspace.root}; val is the metric that selects the epoch",
+        note=f"{counted} in {workspace.root}; val is the metric that selects the epoch",
     )
 
 

@@ -68,13 +68,13 @@ def _front_matter(experiment: Experiment) -> str:
 
 
 def _loading(experiment: Experiment, *, has_head: bool) -> str:
-    head = experiment.model.head
-    alone = (
-        f"\n\nThe head {escape_markdown(head)} makes one embedding of a clip from those of its frames. Its parameters "
-        "are in head.safetensors; open_clip loads the CLIP alone."
-        if has_head
-        else ""
-    )
+    head, alone, setting = experiment.model.head, "", ""
+    if has_head:
+        alone = (
+            f"\n\nThe head {escape_markdown(head)} makes one embedding of a clip from those of its frames. Its "
+            "parameters are in head.safetensors; open_clip loads the CLIP alone."
+        )
+        setting = f'\nhead = "{head}"'  # a path that was imported: no markup fits in it
     return f"""## Use
 
 ```python
@@ -92,7 +92,7 @@ As the start of another run of conical's, in its config:
 ```toml
 [model]
 name = "FOLDER/open_clip_config.json"
-weights = "FOLDER/open_clip_model.safetensors"
+weights = "FOLDER/open_clip_model.safetensors"{setting}
 ```"""
 
 

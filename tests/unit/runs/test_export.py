@@ -123,6 +123,7 @@ def test_a_head_with_parameters_goes_along(run: RunFolder, tmp_path: Path) -> No
         "head": "mean_pool",
     }
     assert "open_clip loads the CLIP alone" in card_of(folder)
+    assert '.safetensors"\nhead = "mean_pool"\n' in card_of(folder)
     # the next export has none: the head of before must not stay
     run.head.unlink()
     export_run(run, folder)
