@@ -11,6 +11,7 @@ PLATFORM = Path(__file__).resolve().parent.parent / "platform"
 sys.path.insert(0, str(PLATFORM))
 
 from conical.core.atomic import write_text_atomic
+from conical.datasets.annotations import Annotations
 from conical.datasets.cards import DATASETS
 from conical.datasets.published_captions import encode_list
 
@@ -22,6 +23,7 @@ def main(folder: Path) -> None:
     for name, variants in VARIANTS.items():
         for options in variants:
             annotations = DATASETS[name].reader(folder / name, **options)
+            assert isinstance(annotations, Annotations)
             captions = {record.video_id: record.captions for record in annotations.videos}
             for list_name, ids in annotations.lists.items():
                 if all(captions.get(video_id) for video_id in ids):

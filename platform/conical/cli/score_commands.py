@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from conical.cli.common import Config, Debug, Set, console, open_experiment
+from conical.cli.common import Config, Debug, DryRun, Set, console, open_experiment
+from conical.cli.status_command import print_status
 
 if TYPE_CHECKING:
     from conical.config import Experiment
@@ -41,10 +42,14 @@ def evaluate(
     ] = False,
     config: Config = None,
     set_: Set = None,
+    dry_run: DryRun = False,
     debug: Debug = False,
 ) -> None:
     """Score finished runs on val and test: both directions, with intervals."""
     experiment, workspace = open_experiment(config, set_)
+    if dry_run:
+        print_status(experiment, workspace)
+        return
     from conical.cli.progress_line import ProgressLine
     from conical.cli.show import print_evaluations
     from conical.on_ray.evaluate import evaluate_run
@@ -114,9 +119,11 @@ def compare(
 ) -> None:
     """Paired test of two runs, or two methods over their seeds, on the same queries."""
     experiment, workspace = open_experiment(config, set_)
+    from conical.metrics import EvaluationName
     from conical.reports import comparison_sentence, comparisons_grid, rich_table
     from conical.runs.comparison import compare_methods, unpaired_seeds
     from conical.runs.finding import runs_named
+    from conical.runs.staleness import stale_notes
 
     runs_a, runs_b = runs_named(workspace, experiment.name, a), runs_named(workspace, experiment.name, b)
     found = compare_methods(
@@ -130,9 +137,12 @@ def compare(
         metric=metric,
     )
     console.print(rich_table(comparisons_grid([found])))
-    console.print(comparison_sentence(found), highlight=False)
+    console.print(comparison_sentence(found), highlight=False, markup=False)
     if left_out := unpaired_seeds(runs_a, runs_b):
-        console.print(left_out, highlight=False)
+        console.print(left_out, highlight=False, markup=False)
+    name = EvaluationName(split=split, protocol=protocol, family=family, subset=subset)
+    for note in stale_notes([*runs_a, *runs_b], name, workspace):
+        console.print(note, highlight=False, markup=False)
 
 
 def _asked(

@@ -6,7 +6,7 @@ Texts longer than the text tower are split; the embedding of such a text is the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class EvaluationSet:
 
     split: str
     video_ids: tuple[str, ...]
-    frames: NDArray[np.uint8]
+    frames: NDArray[np.uint8] | ChosenFrames
     texts: tuple[tuple[str, ...], ...]
     text_video: NDArray[np.int64]
 
@@ -105,11 +105,13 @@ def _first_of_equals(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], NDArr
 
 
 def _digest(array: NDArray[Any]) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(array)).digest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).digest()
 
 
 @torch.inference_mode()
-def _embed_share(encoder: DualEncoder, count: int, batch_size: int, embed) -> torch.Tensor:
+def _embed_share(
+    encoder: DualEncoder, count: int, batch_size: int, embed: Callable[[slice, torch.device], torch.Tensor]
+) -> torch.Tensor:
     """Embed rows [0, count), each rank a contiguous share; gathered in order."""
     device = next(encoder.parameters()).device
     bounds = np.linspace(0, count, world_size() + 1).astype(int)

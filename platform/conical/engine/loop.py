@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ def train_step(
     optimiser: torch.optim.Optimizer,
     learning_rate: float,
     max_grad_norm: float,
-    autocast: AbstractContextManager,
+    autocast: AbstractContextManager[Any],
 ) -> dict[str, Tensor]:
     """One update; returns the loss terms and the norm of the gradient before clipping.
 
@@ -122,12 +123,12 @@ def train(
     total_steps = options.epochs * plan.steps_per_epoch
     state, best = RunState(), Best(weights=_snapshot(objective.encoder))
 
-    def announce(val: ValScore, **more: object) -> None:
+    def announce(val: ValScore, **more: Any) -> None:
         def save(folder: Path) -> None:
             save_checkpoint(folder, objective=objective, optimiser=optimiser, best=best, state=state)
 
-        fixed = {"epoch": state.epochs_done, "steps_done": state.steps_done, "total_steps": total_steps}
-        report(EpochReport(**fixed, val_metrics=val.values, save=save, **more))
+        where = {"epoch": state.epochs_done, "steps_done": state.steps_done, "total_steps": total_steps}
+        report(EpochReport(**where, **more, val_metrics=val.values, save=save))
 
     if resume_from is not None:
         best, state = load_checkpoint(resume_from, objective=objective, optimiser=optimiser)
@@ -138,7 +139,8 @@ def train(
         announce(val)
 
     for epoch in range(state.epochs_done, options.epochs):
-        started, waited, rows = time.perf_counter(), 0.0, []
+        started, waited = time.perf_counter(), 0.0
+        rows: list[dict[str, float | Tensor]] = []
         mark = started
         for step, batch in enumerate(plan.batches(epoch), start=state.steps_done):
             waited += time.perf_counter() - mark
@@ -192,7 +194,7 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-def _autocast(precision: str, device: torch.device) -> AbstractContextManager:
+def _autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """bfloat16 where asked for, or where a GPU has it; float32 elsewhere. The loss itself is computed in float32."""
     is_wanted = precision == "bfloat16" or (
         precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -28,9 +28,10 @@ class ChosenFrames:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def __getitem__(self, videos: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+    def __getitem__(self, videos: int | slice | NDArray[np.int64]) -> NDArray[np.uint8]:
         rows = np.arange(len(self._frames))[videos]
-        return self._frames[rows[..., None], np.array(self.positions)]
+        chosen: NDArray[np.uint8] = self._frames[rows[..., None], np.array(self.positions)]
+        return chosen
 
     def __repr__(self) -> str:
         return f"ChosenFrames(shape={self.shape}, positions={self.positions})"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
 from collections.abc import Iterator
 
 from conical.config import Experiment, parse_experiment
@@ -16,9 +15,9 @@ from conical.metrics import EvaluationName, metric_name
 from conical.on_ray.evaluate_worker import ScoreTask, score_each, score_on_ray
 from conical.on_ray.session import connect
 from conical.runs.completeness import completeness_of, split_counts
-from conical.runs.dependencies import data_source
+from conical.runs.dependencies import EvaluationDependencies, data_source
 from conical.runs.refusals import is_losing_trial, leak_free_list, refuse_prompts
-from conical.runs.stored_scores import inputs_of, refuse_other_question, split_hash
+from conical.runs.staleness import refuse_stale, stale_evaluations
 from conical.runs.supplements import supplement_keys
 from conical.store import EvaluationRecord, RunFolder, TestLook, Workspace
 from conical.tracking import MlflowTracker
@@ -64,7 +63,13 @@ def evaluate_run(
     names = options.names()
     found = {name: None if repeat else _stored(run, name) for name in names}
     known = [stored for stored in found.values() if stored is not None]
-    refuse_other_question(known, options, record=record, experiment=experiment, workspace=workspace)
+    stale = stale_evaluations(run, known, options, experiment=experiment, workspace=workspace)
+    if stale:
+        # whoever looks at the run in MLflow must see it too
+        tracker.tag(
+            record.tracking_id, {"conical.stale": "; ".join(f"{one.scored.name} {one.reason}" for one in stale)}
+        )
+        refuse_stale(stale, run)
     missing = tuple(name for name in names if found[name] is None)
     is_forced = any(name.split == "test" for name in missing) and is_losing_trial(run, allow=allow_trial)
     for number, scored in enumerate(_score(run, experiment, workspace, options, names=missing)):
@@ -77,6 +82,8 @@ def evaluate_run(
         report(Progress(stage="evaluate", done=done, total=len(names), unit="evaluations", note=record.label))
     if missing:
         tracker.log_files(record.tracking_id, run.evaluations, under="evaluation")
+        if repeat:
+            tracker.tag(record.tracking_id, {"conical.stale": ""})
     return [scored for scored in found.values() if scored is not None]
 
 
@@ -112,7 +119,8 @@ def _score(
         subsets={"leak-free": leak_free.video_ids} if leak_free else {},
     )
     counts = split_counts(experiment, workspace)
-    hash_of = functools.cache(functools.partial(split_hash, source))  # reading a large manifest takes a second
+    now = EvaluationDependencies(run, experiment, workspace, options)
+    depends_on = {name: now.of(name).to_dict() for name in names}  # before anything is read: what changes later is seen
     if experiment.ray.use_gpu:
         connect(workspace.logs)
     about: dict[str, object] = {}
@@ -120,7 +128,7 @@ def _score(
         about["subset"] = {"rules": leak_free.rules, "of_test_videos": leak_free.num_test}
     for scored in score_on_ray(task, num_gpus=1) if experiment.ray.use_gpu else score_each(task):
         described = _described(scored, experiment, counts=counts, about=about if scored.subset else {})
-        yield dataclasses.replace(described, inputs=inputs_of(scored.name, options, hash_of))
+        yield dataclasses.replace(described, depends_on=depends_on[scored.name])
 
 
 def _described(

@@ -109,19 +109,31 @@ def refuse_difference(scored: list[EvaluationRecord]) -> None:
     """Refuse evaluations that do not measure the same.
 
     Raises:
-        ProtocolError: split, subset, protocol, family, queries, gallery, bank or the families' scales differ.
+        ProtocolError: split, subset, protocol, family, queries, gallery, bank, the families' scales, or the files or
+            captions of the split differ.
     """
-    for what, values in {
-        "names": {str(record.name) for record in scored},
-        # the encoders may be fused differently and captioned by others: that is what is compared
-        **{part: {record.hashes.get(part, "") for record in scored} for part in ("queries", "gallery", "bank")},
-        "settings of the family": {str(record.settings.get(record.family or "")) for record in scored},
-    }.items():
+    for what in dict.fromkeys(part for record in scored for part in comparable_parts(record)):
+        values = {comparable_parts(record).get(what, "") for record in scored}
         if len(values) > 1:
             raise ProtocolError(
                 f"the runs were scored with different {what} ({', '.join(sorted(values))}): evaluate them again in "
                 "the same way (conical evaluate --repeat)"
             )
+
+
+def comparable_parts(scored: EvaluationRecord) -> dict[str, str]:
+    """What must be equal for two evaluations to be compared, by what a reader calls it.
+
+    The encoders may be fused differently and captioned by others: that is what is compared. Files and captions that
+    were replaced between two evaluations make a difference that no method made.
+    """
+    data = scored.depends_on.get("data", {})
+    return {
+        "names": str(scored.name),
+        **{part: scored.hashes.get(part, "") for part in ("queries", "gallery", "bank")},
+        "settings of the family": str(scored.settings.get(scored.family or "")),
+        **{part: data.get(f"{part} of {scored.split}", "") for part in ("files", "captions")},
+    }
 
 
 def _ranking_of(scored: EvaluationRecord, direction: str) -> Ranking:

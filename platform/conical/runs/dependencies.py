@@ -1,16 +1,19 @@
 """What a number depends on: the one place that says it for runs, sweeps and evaluations.
 
-    run         its determining settings; manifest, frames, supplements, weights, code; the metric that selects
+    run         its determining settings; manifest, frames, supplements, weights, code
     trial       the same, and its sweep
     sweep       the run it starts from, and `[tune]`
+    evaluation  the options that change it; the encoder; files, captions, frames and supplements of the splits it reads
 
 Keys, `evaluate`, `compare`, `report` and `status` all ask here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from conical.captioning.mix import HUMAN
@@ -20,8 +23,9 @@ from conical.core.registry import source_fingerprint
 from conical.engine.source import DataSource
 from conical.models.options import weights_revision
 from conical.runs.provenance import code_hash
+from conical.runs.refusals import leak_free_list
 from conical.runs.supplements import supplement_keys
-from conical.store import Workspace, manifest_hash, read_manifest
+from conical.store import RunFolder, Workspace, manifest_hash, read_manifest
 
 # settings that determine a run's result; the others say where it runs and how it is scored or searched
 DETERMINING_TABLES = ("seed", "select_by", "mix", "model", "loss", "augment", "optim")
@@ -38,6 +42,10 @@ class Dependencies:
 
     settings: Mapping[str, Any]
     data: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, to be stored with a result."""
+        return {"settings": dict(self.settings), "data": dict(self.data)}
 
     @property
     def key(self) -> str:
@@ -128,6 +136,81 @@ def determining_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         config: complete settings as plain values.
     """
     return {name: config[name] for name in DETERMINING_TABLES}
+
+
+class EvaluationDependencies:
+    """What the evaluations of one run depend on, as encoder and data are now; each split is hashed once.
+
+    Args:
+        run: the run.
+        experiment: its settings.
+        workspace: holds the data.
+        options: how it is scored.
+    """
+
+    def __init__(self, run: RunFolder, experiment: Experiment, workspace: Workspace, options: EvaluateOptions) -> None:
+        self._run = run
+        self._experiment = experiment
+        self._workspace = workspace
+        self._options = options
+        self._source = data_source(experiment, workspace, has_supplements=False)
+        self._known: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def of(self, name: EvaluationName) -> Dependencies:
+        """What one evaluation depends on; what is gone has the hash "".
+
+        Raises:
+            ProtocolError: the leak-free list is of another manifest.
+        """
+        options = self._options
+        data = self._once(("encoder",), lambda: {"encoder": self._encoder()})
+        prompts = tuple(options.protocol(name.protocol).prompts(options))
+        for split in options.splits_behind(name):
+            data |= self._once(("data", split), partial(self._data, split))
+            if prompts:
+                data |= self._once(("supplements", split, *prompts), partial(self._supplements, split, prompts))
+        if name.subset:
+            data |= self._once(("list",), lambda: {"leak-free list": self._leak_free()})
+        return Dependencies(settings=options.behind(name), data=data)
+
+    def _encoder(self) -> str:
+        files = [file for file in (self._run.encoder, self._run.head) if file.is_file()]
+        return stable_hash([file_fingerprint(file) for file in files]) if files else ""
+
+    def _data(self, split: str) -> dict[str, str]:
+        """Files by their bytes, captions, and frames: two methods share the first two, whatever frames they take."""
+        try:
+            records = self._source.records(split)
+            store = self._source.frame_store
+        except DataError:
+            return dict.fromkeys((f"files of {split}", f"captions of {split}", f"frames of {split}"), "")
+        marks = store.fingerprints()
+        ids = [record.video_id for record in records]
+        return {
+            f"files of {split}": stable_hash([[video_id, marks[video_id]] for video_id in ids]),
+            f"captions of {split}": stable_hash([[record.video_id, list(record.captions)] for record in records]),
+            f"frames of {split}": store.content_hash(ids),
+        }
+
+    def _supplements(self, split: str, prompts: tuple[str, ...]) -> dict[str, str]:
+        """Their texts, not their keys alone: a ledger may be edited."""
+        try:
+            keys = supplement_keys(self._experiment, self._workspace, set(prompts))
+            videos = {record.video_id for record in self._source.records(split)}
+        except UserError:
+            return {f"supplements of {split}": ""}
+        rows = dataclasses.replace(self._source, supplement_keys=keys).supplement_rows()
+        texts = [[row.key, row.text] for row in rows if row.video_id in videos]
+        return {f"supplements of {split}": stable_hash(texts)}
+
+    def _leak_free(self) -> str:
+        has_audit = self._workspace.audit(self._experiment.dataset.folder).is_dir()
+        return leak_free_list(self._experiment, self._workspace).ids_hash if has_audit else ""
+
+    def _once(self, key: tuple[str, ...], make: Callable[[], dict[str, str]]) -> dict[str, str]:
+        if key not in self._known:
+            self._known[key] = make()
+        return dict(self._known[key])
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

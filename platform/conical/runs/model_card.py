@@ -6,7 +6,7 @@ It is made to be shown to others: paths, addresses and machines are left out, an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from conical.config import Experiment
@@ -102,7 +102,7 @@ def _head_summary(name: str) -> str:
 
 def _method(experiment: Experiment) -> str:
     card, dataset = experiment.loss.card, DATASETS.get(experiment.dataset.name)
-    shares = ", ".join(f"{share:.2g} {name}" for name, share in experiment.mix.weights().items() if share)
+    shares = ", ".join(f"{share:.2g} {name}" for name, share in experiment.mix.items())
     start = f"{_shown(experiment.model.name)} {_shown(experiment.model.weights)}".rstrip()
     lines = [
         f"- loss: {escape_markdown(card.title)}: {escape_markdown(card.summary)} ({escape_markdown(card.source)})",
@@ -143,8 +143,7 @@ def _evaluation(scored: EvaluationRecord, record: RunRecord) -> str:
 
 
 def _value(scored: EvaluationRecord, name: str) -> MetricValue | None:
-    metric: Mapping[str, float] | None = scored.metrics.get(name)
-    return MetricValue(metric["value"], metric["low"], metric["high"]) if metric else None
+    return scored.metrics.get(name)
 
 
 def _settings(experiment: Experiment) -> str:

@@ -9,6 +9,7 @@ from conical.core.errors import UserError
 from conical.core.stage_state import StageState
 from conical.runs.dependencies import DETERMINING_TABLES, Dependencies, determining_settings
 from conical.runs.identity import identify, sweep_path
+from conical.runs.staleness import stale_evaluations
 from conical.runs.supplements import captioner_recipe, planned_rows
 from conical.store import CaptionLedger, FrameStore, RunRecord, Workspace, list_runs, read_manifest, read_sweep
 from conical.video.recipe import FrameRecipe
@@ -66,6 +67,34 @@ def run_state(experiment: Experiment, workspace: Workspace) -> StageState:
     more = f" and {len(changes) - _MOST_NAMED} more" if len(changes) > _MOST_NAMED else ""
     detail = f"{earlier.key} was made with another {', '.join(changes[:_MOST_NAMED])}{more}; run conical train"
     return StageState(stage="run", state="stale", detail=detail)
+
+
+def evaluation_states(experiment: Experiment, workspace: Workspace) -> list[StageState]:
+    """One line per evaluation that `[evaluate]` asks for, of the run that the experiment is now."""
+    names = experiment.evaluate.names()
+    try:
+        run = identify(experiment, workspace).folder
+    except UserError:
+        run = None
+    if run is None or not run.is_finished:
+        return [StageState(stage=str(name), state="missing", detail="the run is not finished") for name in names]
+    stored = {
+        name: run.read_evaluation(name.split, name.protocol, family=name.family, subset=name.subset) for name in names
+    }
+    scored = [record for record in stored.values() if record is not None]
+    stale = stale_evaluations(run, scored, experiment.evaluate, experiment=experiment, workspace=workspace)
+    reasons = {one.scored.name: one.reason for one in stale}
+    states = []
+    for name, record in stored.items():
+        if record is None:
+            states.append(StageState(stage=str(name), state="missing", detail="not scored yet; run conical evaluate"))
+        elif name in reasons:
+            detail = f"scored {reasons[name]}; conical evaluate --repeat scores again"
+            states.append(StageState(stage=str(name), state="stale", detail=detail))
+        else:
+            value = record.metrics["t2v/R1"].value
+            states.append(StageState(stage=str(name), state="fresh", detail=f"t2v R@1 {value:.1f}"))
+    return states
 
 
 def sweep_state(experiment: Experiment, workspace: Workspace) -> StageState:

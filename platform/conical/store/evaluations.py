@@ -43,8 +43,8 @@ class EvaluationRecord:
         settings: what determines the scores beside the encoder, and how it was chosen.
         completeness: split to videos that should be there and videos with frames, for the splits that the number
             depends on; empty where nothing is known.
-        inputs: `options` that were asked for and hashes of the `data`, to see later whether the same is asked; empty
-            until the driver of the evaluation writes them down.
+        depends_on: the `settings` and hashes of the `data` and the encoder that the numbers come from, to see later
+            whether they still answer; empty until the driver of the evaluation writes them down.
         note: how the scores were made, as protocol and family say it; "" for scores of `raw` as they are.
         uses_target: the queries were written with the answer at hand.
     """
@@ -67,7 +67,7 @@ class EvaluationRecord:
     subset: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     completeness: dict[str, SplitCount] = field(default_factory=dict)
-    inputs: dict[str, Any] = field(default_factory=dict)
+    depends_on: dict[str, Any] = field(default_factory=dict)
     note: str = ""
     uses_target: bool = False
 
@@ -114,7 +114,7 @@ class EvaluationRecord:
 _ARRAYS = ("ranks_t2v", "ranks_v2t", "similarity", "text_video")
 _PLAIN = (
     *("split", "protocol", "family", "subset", "metrics", "num_queries", "num_gallery", "has_ties"),
-    *("hashes", "settings", "completeness", "inputs", "note", "uses_target", "video_ids", "texts"),
+    *("hashes", "settings", "completeness", "depends_on", "note", "uses_target", "video_ids", "texts"),
 )
 
 

@@ -264,8 +264,8 @@ def test_a_protocol_from_outside_is_scored_stored_and_recognised(fresh) -> None:
     (record,) = fresh.evaluate(asked)
     assert (str(record.name), record.settings_note, record.uses_target) == ("test/shouted", "shouted", True)
     assert record.texts[0].isupper()
-    assert record.inputs["options"] == {"paired_prompts": ["A"]}
-    assert record.inputs["data"].keys() == {"test", "train"}
+    assert record.depends_on["settings"] == {"paired_prompts": ["A"]}
+    assert {name.rpartition(" of ")[2] for name in record.depends_on["data"]} == {"test", "train", "encoder"}
     (stored,) = fresh.evaluate(asked)
     assert (stored.settings_note, stored.uses_target) == ("shouted", True)
     assert [look.name for look in fresh.run.read().looks] == ["test/shouted"]

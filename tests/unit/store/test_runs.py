@@ -65,7 +65,7 @@ def evaluation(split: str = "test", **changes: object) -> EvaluationRecord:
         hashes={"queries": "q", "gallery": "g"},
         settings={"fusion": {"weight": 0.5, "chosen_on": "val"}},
         completeness={"train": SplitCount(expected=4, found=4), "test": SplitCount(expected=3, found=2)},
-        inputs={"options": {"dsl_tau": 5.0}, "data": {"test": "h"}},
+        depends_on={"settings": {"dsl_tau": 5.0}, "data": {"files of test": "h"}},
         note="supplements weigh 0.5",
         uses_target=True,
     )
@@ -190,7 +190,7 @@ def test_each_protocol_family_and_subset_has_files_of_its_own(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize("name", ["settings", "inputs", "completeness", "note", "uses_target"])
+@pytest.mark.parametrize("name", ["settings", "depends_on", "completeness", "note", "uses_target"])
 def test_an_evaluation_that_lacks_a_field_is_refused(tmp_path: Path, name: str) -> None:
     folder = RunFolder(tmp_path)
     folder.write_evaluation(evaluation())

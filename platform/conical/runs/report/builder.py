@@ -20,7 +20,7 @@ from conical.reports import (
     RunRow,
     published_rows,
 )
-from conical.runs.comparison import compare_methods
+from conical.runs.comparison import comparable_parts, compare_methods
 from conical.runs.dependencies import data_source
 from conical.runs.finding import runs_named
 from conical.runs.provenance import git_commit
@@ -36,6 +36,7 @@ from conical.runs.report.methods import (
 )
 from conical.runs.report.prompt_ablations import prompt_ablations
 from conical.runs.report.queries import build_browser
+from conical.runs.staleness import stale_by_name
 from conical.store import EvaluationRecord, RunFolder, RunRecord, Sweep, Workspace, list_runs, read_sweep
 
 _SPLIT = "test"
@@ -138,7 +139,7 @@ def _report(
     sweep: Sweep | None,
     protocol: str,
 ) -> ReportData:
-    rows = _rows(runs)
+    rows = _rows(runs, workspace)
     if best is None or not rows:
         raise DataError(f"{title!r} has no scored run in {workspace.root}: run train, then evaluate")
     pairs = method_pairs(runs, split=_SPLIT, protocol=protocol)
@@ -166,22 +167,35 @@ def _report(
     )
 
 
-def _rows(runs: Sequence[ReportedRun]) -> list[RunRow]:
+def _rows(runs: Sequence[ReportedRun], workspace: Workspace) -> list[RunRow]:
     """Everything that was scored: val before test, the standard protocol first."""
     names = sorted({name for run in runs for name in run.evaluations}, key=lambda n: (not n.startswith("val"), n))
     names.sort(key=lambda name: name.partition("/")[2] != "raw")
+    stale = {run.label: stale_by_name(run.folder, run.evaluations.values(), workspace) for run in runs}
     return [
-        result_row(run.record, run.evaluations[name], run.label)
+        result_row(run.record, run.evaluations[name], run.label, stale=stale[run.label].get(name, ""))
         for name in names
         for run in runs
         if name in run.evaluations
     ]
 
 
-def result_row(record: RunRecord, scored: EvaluationRecord, label: str) -> RunRow:
-    """One evaluation of a run as a line of a table."""
+def result_row(record: RunRecord, scored: EvaluationRecord, label: str, *, stale: str = "") -> RunRow:
+    """One evaluation of a run as a line of a table.
+
+    Args:
+        record: of the run.
+        scored: the evaluation.
+        label: what tables call the run.
+        stale: what it was made from that is no longer there; "" for nothing.
+    """
     looks = record.looks_note(scored.name) if scored.split == "test" else ""
-    notes = [scored.settings_note, scored.partial_note, looks]
+    notes = [
+        scored.settings_note,
+        scored.partial_note,
+        looks,
+        f"stale: scored {stale} than are there now" if stale else "",
+    ]
     return RunRow(
         label=label,
         run_id=record.tracking_id,
@@ -203,8 +217,7 @@ def comparable_hash(scored: EvaluationRecord) -> str:
 
     How supplements join the frames, and which, is part of a method: they are what is compared.
     """
-    parts = {part: scored.hashes.get(part, "") for part in ("queries", "gallery", "bank")}
-    return stable_hash([parts, scored.settings.get(scored.family or "")])
+    return stable_hash({part: value for part, value in comparable_parts(scored).items() if part != "names"})
 
 
 def _comparison(a: Method, b: Method, protocol: str) -> Comparison:

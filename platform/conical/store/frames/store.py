@@ -191,10 +191,21 @@ class FrameStore:
             is_padded=row["is_padded"],
         )
 
-    def content_hash(self) -> str:
-        """Hash of all frames, whatever the order and the parts they were written in. Failures are not part of it."""
+    def content_hash(self, video_ids: Collection[str] | None = None) -> str:
+        """Hash of frames, whatever the order and the parts they were written in. Failures are not part of it.
+
+        Args:
+            video_ids: whose frames; None: all.
+        """
         places = sorted(self._places().items())
-        return stable_hash([[video_id, place.fingerprint, place.frames_hash] for video_id, place in places])
+        wanted = None if video_ids is None else frozenset(video_ids)
+        return stable_hash(
+            [
+                [video_id, place.fingerprint, place.frames_hash]
+                for video_id, place in places
+                if wanted is None or video_id in wanted
+            ]
+        )
 
     def memory_map(self, video_ids: Sequence[str], cache_dir: str | Path) -> np.memmap[Any, np.dtype[np.uint8]]:
         """The frames of many videos as one read-only array, shared by all processes of the machine.
