@@ -102,7 +102,7 @@ def _head_summary(name: str) -> str:
 
 def _method(experiment: Experiment) -> str:
     card, dataset = experiment.loss.card, DATASETS.get(experiment.dataset.name)
-    shares = ", ".join(f"{share:.2g} {name}" for name, share in experiment.mix.weights().items() if share)
+    shares = ", ".join(f"{share:.2g} {name}" for name, share in experiment.mix.items())
     start = f"{_shown(experiment.model.name)} {_shown(experiment.model.weights)}".rstrip()
     lines = [
         f"- loss: {escape_markdown(card.title)}: {escape_markdown(card.summary)} ({escape_markdown(card.source)})",
