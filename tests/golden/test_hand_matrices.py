@@ -54,7 +54,7 @@ def test_four_texts_among_eight_videos() -> None:
     # MedR: of 1 3 4 8 the middle is 3.5.  MeanR: 16 / 4
     check(t2v.values(), R1=30, R5=75, R10=100, MedR=3.5, MeanR=4)
     # at best 1 3 8 1: R@1 2 of 4, median 2, mean 13 / 4.  At worst 1 5 8 5: R@1 1 of 4, median 5, mean 19 / 4
-    bounds = {name: (bound.low, bound.high) for name, bound in t2v.tie_bounds.items()}
+    bounds = {name: (metric.tie_low, metric.tie_high) for name, metric in t2v.metrics.items()}
     assert bounds == {"R1": (25, 50), "R5": (75, 75), "R10": (100, 100), "MedR": (2, 5), "MeanR": (3.25, 4.75)}
 
 

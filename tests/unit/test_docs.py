@@ -35,7 +35,7 @@ def _names(holder) -> set[str]:
 @pytest.fixture
 def my_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The modules that the how-tos show, importable as they say."""
-    for page in sorted((ROOT / "docs").glob("adding_*.md")):
+    for page in [*sorted((ROOT / "docs").glob("adding_*.md")), ROOT / "docs" / "method.md"]:
         for language, code in _FENCE.findall(page.read_text(encoding="utf-8")):
             if language == "python":
                 path = tmp_path / code.partition("\n")[0].removeprefix("# ")
@@ -225,6 +225,31 @@ def test_the_head_how_to_starts_as_the_mean_and_trains_from_a_config(my_lab, sma
     assert [report.epoch for report in reports] == [0, 1]
     assert load_file(tmp_path / "checkpoint" / "model.safetensors")["encoder.head.query"].abs().sum() > 0
     assert (tmp_path / "checkpoint" / "best" / "head.safetensors").is_file()
+
+
+def test_the_protocol_and_family_of_the_how_to_score(my_lab, small_encoder, tmp_path: Path) -> None:
+    from conical.cli.score_files import ScoreOptions
+    from conical.engine.embedding import EvaluationSet
+    from conical.engine.options import EvaluateOptions
+    from conical.engine.scorer import Scorer
+
+    my_lab("scoring")
+    protocol, family = "my_lab.scoring:FIRST_WORDS", "my_lab.scoring:CENTRED"
+    data = EvaluationSet(
+        split="test",
+        video_ids=("a", "b"),
+        frames=np.random.default_rng(0).integers(0, 256, (2, 2, 32, 32, 3), dtype=np.uint8),
+        texts=(("a red disc falls",), ("one two", "three four")),
+        text_video=np.arange(2),
+    )
+    options = EvaluateOptions(protocols=(protocol,), families=(family,), num_resamples=100)
+    *_, name = options.names()
+    assert str(name) == "test/first-words.centred"
+    found = Scorer(small_encoder, options, sets={"test": data}).score(name)
+    assert found.texts == ("a red disc", "one two three")
+    assert found.settings_note == "queries are the first 3 words; columns centred"
+    np.testing.assert_allclose(found.similarity.mean(axis=0), 0, atol=1e-6)
+    assert ScoreOptions(files=("sim.npy",), rescore=family).family.name == "centred"
 
 
 def _write_noise(experiment, workspace) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -111,8 +112,34 @@ def test_the_command_line_answers_without_torch_or_ray() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("heavy:"), done.stdout
-    for command in ("ingest", "caption", "train", "tune", "evaluate", "compare", "report", "demo", "ui", "doctor"):
+    for command in (
+        "ingest",
+        "caption",
+        "train",
+        "tune",
+        "evaluate",
+        "score",
+        "compare",
+        "report",
+        "demo",
+        "ui",
+        "doctor",
+    ):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize("words", ["--help", "sim.npy", "sim.npy --rescore dsl", "sim.npy --positives owner.json"])
+def test_a_matrix_is_scored_without_torch_or_ray(tmp_path: Path, words: str) -> None:
+    np.save(tmp_path / "sim.npy", np.eye(4, dtype=np.float32))
+    (tmp_path / "owner.json").write_text("[0, 0, 1, 2]")
+    done = _python(
+        "-c",
+        f"import os, sys; os.chdir({str(tmp_path)!r}); from conical.cli.main import app; "
+        f"app({['score', *words.split()]!r}, standalone_mode=False); "
+        "print('heavy:', *sorted({'torch', 'ray', 'mlflow'} & sys.modules.keys()))",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("heavy:"), done.stdout
 
 
 def header_commands(config: Path) -> list[list[str]]:

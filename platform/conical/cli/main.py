@@ -18,7 +18,7 @@ from conical.cli.common import Config, Debug, DryRun, Set, console, open_experim
 from conical.cli.data_commands import data_app
 from conical.cli.export_command import export
 from conical.cli.list_commands import list_
-from conical.cli.score_commands import compare, evaluate
+from conical.cli.score_commands import compare, evaluate, score
 from conical.cli.status_command import print_status, status
 from conical.core.errors import ConicalError, UserError
 
@@ -153,6 +153,7 @@ def tune(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug
 
 
 app.command()(evaluate)
+app.command()(score)
 app.command()(compare)
 app.command()(export)
 app.command("list")(list_)
@@ -176,7 +177,7 @@ def report(
     from conical.runs.report.builder import report_on
 
     data, folder = report_on(
-        workspace, name or experiment.name, experiment.name, protocol=experiment.evaluate.protocols[0]
+        workspace, name or experiment.name, experiment.name, protocol=experiment.evaluate.names()[0].protocol
     )
     print_report(console, data, write_report(data, folder))
 

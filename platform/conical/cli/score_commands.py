@@ -1,4 +1,4 @@
-"""`conical evaluate` and `conical compare`: numbers of runs, or of anyone's matrix, and whether they differ."""
+"""`conical evaluate`, `score` and `compare`: numbers of runs, of anyone's matrix, and whether they differ."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from conical.engine.options import EvaluateOptions
 
 Protocols = Annotated[
-    list[str] | None, typer.Option("--protocol", help="raw, captioned-gallery or paired-supplement; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--protocol", help="raw, captioned-gallery, paired-supplement or package.module:NAME; may be repeated."
+    ),
 ]
 Families = Annotated[
-    list[str] | None, typer.Option("--family", help="dsl or qbnorm, beside the plain scores; may be repeated.")
+    list[str] | None,
+    typer.Option("--family", help="dsl, qbnorm or package.module:NAME, beside the plain scores; may be repeated."),
 ]
 Subsets = Annotated[
     list[str] | None, typer.Option("--subset", help="leak-free, beside the whole of test; after data audit.")
@@ -25,8 +29,8 @@ Subsets = Annotated[
 
 
 def evaluate(
-    run_: Annotated[
-        list[str] | None, typer.Option("--run", help="Key, label or MLflow id; without it every run.")
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Key, label or MLflow id; without any every run.")
     ] = None,
     protocol: Protocols = None,
     family: Families = None,
@@ -35,12 +39,35 @@ def evaluate(
     allow_trial: Annotated[
         bool, typer.Option("--allow-trial", help="Score a trial on test that its sweep did not choose; recorded.")
     ] = False,
-    similarity: Annotated[
+    config: Config = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Score finished runs on val and test: both directions, with intervals."""
+    experiment, workspace = open_experiment(config, set_)
+    from conical.cli.progress_line import ProgressLine
+    from conical.cli.show import print_evaluations
+    from conical.on_ray.evaluate import evaluate_run
+    from conical.runs.finding import scorable_runs
+    from conical.runs.log import open_tracker
+
+    options = _asked(experiment, protocol, family, subset)
+    tracker = open_tracker(experiment, workspace)
+    for folder in scorable_runs(workspace, experiment.name, runs or []):
+        with ProgressLine(console) as line:
+            scored = evaluate_run(
+                folder, workspace, tracker, options, repeat=repeat, allow_trial=allow_trial, report=line
+            )
+        print_evaluations(console, folder.read(), scored)
+
+
+def score(
+    files: Annotated[
         list[str] | None,
-        typer.Option(help="Instead of runs: a matrix of anyone's, .npy, .npz or .parquet, rows are texts; repeatable."),
+        typer.Argument(metavar="[FILE]...", help="Matrices, .npy, .npz, file.npz:name or .parquet; rows are texts."),
     ] = None,
     embeddings: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="TEXT VIDEO", help="Instead of runs: files of embeddings.")
+        tuple[str, str] | None, typer.Option(metavar="TEXT VIDEO", help="In place of matrices: files of embeddings.")
     ] = None,
     fuse: Annotated[str | None, typer.Option(help="Weights of several matrices, for example 0.73,0.27.")] = None,
     positives: Annotated[
@@ -51,46 +78,25 @@ def evaluate(
     scale: Annotated[float | None, typer.Option(help="Inside the softmax; 100 for dsl, 20 for qbnorm.")] = None,
     transpose: Annotated[bool, typer.Option("--transpose", help="The matrices' rows are videos.")] = False,
     cosine: Annotated[bool, typer.Option("--cosine", help="Bring embeddings to length 1 first.")] = False,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers of a matrix here too.")] = None,
-    config: Config = None,
-    set_: Set = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Score finished runs on val and test, or anyone's matrix: both directions, with intervals."""
-    asked = (similarity, embeddings, fuse, positives, rescore, bank, scale, transpose, cosine, json_path)
-    if any(value is not None and value is not False for value in asked):
-        from conical.cli.score_files import ScoreOptions, score_files
+    """Score anyone's matrices or embeddings: the same ranks, ties and intervals as for our own runs."""
+    from conical.cli.score_files import ScoreOptions, score_files
 
-        options = ScoreOptions(
-            similarity=similarity or (),
-            embeddings=embeddings,
-            fuse=fuse,
-            positives=positives,
-            rescore=rescore,
-            bank=bank,
-            scale=scale,
-            is_transposed=transpose,
-            is_cosine=cosine,
-            json_path=json_path,
-            is_of_runs=bool(run_ or repeat or allow_trial or protocol or family or subset or config or set_),
-        )
-        score_files(console, options)
-        return
-    experiment, workspace = open_experiment(config, set_)
-    from conical.cli.progress_line import ProgressLine
-    from conical.cli.show import print_evaluations
-    from conical.on_ray.evaluate import evaluate_run
-    from conical.runs.finding import scorable_runs
-    from conical.runs.log import open_tracker
-
-    options = _asked(experiment, protocol, family, subset)
-    tracker = open_tracker(experiment, workspace)
-    for folder in scorable_runs(workspace, experiment.name, run_ or []):
-        with ProgressLine(console) as line:
-            scored = evaluate_run(
-                folder, workspace, tracker, options, repeat=repeat, allow_trial=allow_trial, report=line
-            )
-        print_evaluations(console, folder.read(), scored)
+    options = ScoreOptions(
+        files=files or (),
+        embeddings=embeddings,
+        fuse=fuse,
+        positives=positives,
+        rescore=rescore,
+        bank=bank,
+        scale=scale,
+        is_transposed=transpose,
+        is_cosine=cosine,
+        json_path=json_path,
+    )
+    score_files(console, options)
 
 
 def compare(

@@ -1,10 +1,10 @@
-"""`conical evaluate` on files: other people's matrices and embeddings, so that a published number can be checked."""
+"""`conical score`: other people's matrices and embeddings, so that a published number can be checked."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,9 @@ from rich.console import Console
 from conical.core.atomic import write_text_atomic
 from conical.core.errors import DataError
 from conical.core.hashing import file_fingerprint
-from conical.core.options import require_choice
-from conical.metrics import FAMILIES, METRICS, DirectionMetrics, dual_softmax, qb_norm
+from conical.metrics import FAMILIES, METRICS, DirectionMetrics, Family, find_family
 from conical.metrics.external import dot_products, fuse, row_lengths, score_embeddings, score_similarity, unit_rows
-from conical.reports import HEADINGS, Grid, rich_table
+from conical.reports import HEADINGS, Grid, format_metric, rich_table
 from conical.store import MatrixFile, read_matrix, read_positives
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 PROTOCOL = "unknown (other people's scores)"
 _UNIT_TOLERANCE = 1e-3
-_DEFAULT_SCALES = {"dsl": 100.0, "qbnorm": 20.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +31,19 @@ class ScoreOptions:
     """What to score, and how.
 
     Args:
-        similarity: addresses of matrices, rows are texts; several are added up with the weights of `fuse`.
+        files: addresses of matrices, rows are texts; several are added up with the weights of `fuse`.
         embeddings: addresses of text and video embeddings, in place of matrices.
         fuse: weights, one a matrix, with commas between.
         positives: JSON file of the correct columns of each row; None: the diagonal.
-        rescore: one of `FAMILIES`; None: scores as they are.
-        bank: for `qbnorm`: address of the scores of train captions against the same videos.
-        scale: of the scores inside the softmax; None: 100 for `dsl`, 20 for `qbnorm`.
+        rescore: a family, one of `FAMILIES` or `package.module:NAME`; None: scores as they are.
+        bank: where the family needs one: address of the scores of train captions against the same videos.
+        scale: the family's scale; None: its default.
         is_transposed: the matrices' rows are videos.
         is_cosine: bring embeddings to length 1 first.
         json_path: where to write the numbers.
-        is_of_runs: runs or settings were named as well, which is refused: files know nothing of them.
     """
 
-    similarity: Sequence[str] = ()
+    files: Sequence[str] = ()
     embeddings: tuple[str, str] | None = None
     fuse: str | None = None
     positives: Path | None = None
@@ -56,34 +53,55 @@ class ScoreOptions:
     is_transposed: bool = False
     is_cosine: bool = False
     json_path: Path | None = None
-    is_of_runs: bool = False
 
     def __post_init__(self) -> None:
         def refuse(is_wrong: bool, message: str) -> None:
             if is_wrong:
                 raise DataError(message)
 
-        is_embedded = self.embeddings is not None
-        refuse(not is_embedded and not self.similarity, "nothing to score: give --similarity or --embeddings")
+        is_embedded, family = self.embeddings is not None, self.family
+        refuse(not is_embedded and not self.files, "nothing to score: give a matrix, or --embeddings TEXT VIDEO")
+        refuse(is_embedded and bool(self.files), "give matrices or --embeddings, got both")
         refuse(
-            self.is_of_runs,
-            "files are scored without --run, --protocol, --family, --subset, --repeat, --allow-trial, --config, --set: "
-            "leave them out; the family of a file's numbers is --rescore",
-        )
-        refuse(is_embedded and bool(self.similarity), "give --similarity or --embeddings, got both")
-        refuse(
-            len(self.similarity) > 1 and self.fuse is None,
-            f"--similarity was given {len(self.similarity)} times: give their weights as --fuse, for example 0.7,0.3",
+            len(self.files) > 1 and self.fuse is None,
+            f"got {len(self.files)} matrices: give their weights as --fuse, for example 0.7,0.3",
         )
         for is_given, option in ((bool(self.fuse), "--fuse"), (self.is_transposed, "--transpose")):
-            refuse(is_given and not self.similarity, f"{option} is about matrices: give --similarity")
+            refuse(is_given and not self.files, f"{option} is about matrices: leave out --embeddings")
         refuse(self.is_cosine and not is_embedded, "--cosine is about embeddings: give --embeddings")
-        refuse(self.scale is not None and self.rescore is None, "--scale belongs to a family: give --rescore")
-        if self.rescore is not None:
-            require_choice("--rescore", self.rescore, FAMILIES)
-        needs_bank = self.rescore == "qbnorm"
-        refuse(needs_bank and self.bank is None, "--rescore qbnorm needs --bank: scores of train captions, same videos")
-        refuse(self.bank is not None and not needs_bank, "--bank belongs to --rescore qbnorm: add it, or leave it out")
+        refuse(self.scale is not None and family is None, "--scale belongs to a family: give --rescore")
+        refuse(
+            self.scale is not None and family is not None and not family.scale,
+            f"--scale: family {self.rescore} has none, leave it out",
+        )
+        needs_bank = family is not None and family.needs_bank
+        refuse(
+            needs_bank and self.bank is None,
+            f"--rescore {self.rescore} needs --bank: scores of train captions, same videos",
+        )
+        banked = ", ".join(name for name, row in FAMILIES.items() if row.needs_bank)
+        refuse(
+            self.bank is not None and not needs_bank, f"--bank belongs to --rescore {banked}: add it, or leave it out"
+        )
+
+    @property
+    def family(self) -> Family | None:
+        """What `rescore` names.
+
+        Raises:
+            ValueError: there is no such family.
+        """
+        return None if self.rescore is None else find_family(self.rescore, what="--rescore")
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Of the family, with `scale` in its place; none without a family."""
+        return {} if self.family is None else self.family.at_scale(self.scale)
+
+    @property
+    def used_scale(self) -> float | None:
+        """The scale that the family works with, None where there is none."""
+        return None if self.family is None else self.parameters.get(self.family.scale)
 
     @property
     def weights(self) -> list[float]:
@@ -112,7 +130,7 @@ def score_files(console: Console, options: ScoreOptions) -> None:
         bank = _read_bank(files, options)
         directions, notes = _score_embeddings(files, bank, options)
     else:
-        files = [read_matrix(address) for address in options.similarity]
+        files = [read_matrix(address) for address in options.files]
         bank = _read_bank(files, options)
         directions, notes = _score_matrices(files, bank, options)
     console.print(rich_table(_grid(directions, notes, options)))
@@ -173,13 +191,14 @@ def _score_embeddings(
 
 def _scale_notes(similarity: NDArray[Any], options: ScoreOptions) -> list[str]:
     """A hint where scores look multiplied already, at the scale that is meant for cosines."""
-    if options.rescore != "dsl" or options.scale is not None:
+    family = options.family
+    if family is None or not family.is_scale_of_cosines or options.scale is not None:
         return []
     largest = float(max(similarity.max(), -similarity.min()))
     if largest <= 1 + _UNIT_TOLERANCE:
         return []
     return [
-        f"Scores reach {largest:.3g} and are no cosines; scale {_scale(options):g} is for cosines: "
+        f"Scores reach {largest:.3g} and are no cosines; scale {options.used_scale:g} is for cosines: "
         "if they are multiplied already, use --scale 1."
     ]
 
@@ -188,12 +207,13 @@ def _rescored(
     similarity: NDArray[Any], bank: MatrixFile | None, options: ScoreOptions
 ) -> Mapping[str, DirectionMetrics]:
     positives = _positives(options, num_rows=similarity.shape[0], num_columns=similarity.shape[1])
-    if options.rescore == "dsl":
-        return score_similarity(similarity, positives, rescore=partial(dual_softmax, tau=_scale(options)))
-    if bank is None:
+    family = options.family
+    if family is None:
         return score_similarity(similarity, positives)
-    by_caption = bank.values.T if options.is_transposed else bank.values
-    rescored = qb_norm(similarity, by_caption, beta=_scale(options))
+    formula = partial(family.rescore, **options.parameters)
+    if bank is None:
+        return score_similarity(similarity, positives, rescore=formula)
+    rescored = formula(similarity, bank.values.T if options.is_transposed else bank.values)
     # a bank of captions says nothing of how videos find texts
     return {"t2v": score_similarity(rescored, positives)["t2v"]}
 
@@ -209,27 +229,20 @@ def _positives(options: ScoreOptions, *, num_rows: int, num_columns: int) -> lis
     return None
 
 
-def _scale(options: ScoreOptions) -> float:
-    assert options.rescore is not None
-    return _DEFAULT_SCALES[options.rescore] if options.scale is None else options.scale
-
-
 def _grid(directions: Mapping[str, DirectionMetrics], notes: list[str], options: ScoreOptions) -> Grid:
     body = []
     for name, found in directions.items():
-        cells = [
-            f"{value:.1f} [{found.intervals[metric].low:.1f}, {found.intervals[metric].high:.1f}]"
-            for metric, value in found.values().items()
-        ]
+        cells = [format_metric(metric) for metric in found.metrics.values()]
         body.append((name, str(found.num_queries), str(found.num_gallery), *cells))
         if found.has_ties:
             bounds = (
-                f"{HEADINGS[metric]} {bound.low:.1f} to {bound.high:.1f}"
-                for metric, bound in found.tie_bounds.items()
-                if bound.low != bound.high
+                f"{HEADINGS[name]} {metric.tie_low:.1f} to {metric.tie_high:.1f}"
+                for name, metric in found.metrics.items()
+                if metric.tie_low != metric.tie_high
             )
             notes.append(f"{name} has ties, which count by chance; by how they are broken: {', '.join(bounds)}.")
-    family = "" if options.rescore is None else f", rescored by {options.rescore} at scale {_scale(options):g}"
+    family = "" if options.family is None else f", rescored by {options.family.name}"
+    family += "" if options.used_scale is None else f" at scale {options.used_scale:g}"
     title = f"Protocol {PROTOCOL}{family}; recalls in percent, ranks from 1, 95 % intervals"
     header = ("Task", "Queries", "Gallery", *(HEADINGS[metric] for metric in METRICS))
     return Grid(title=title, header=header, body=tuple(body), notes=tuple(notes), num_keys=1)
@@ -244,9 +257,9 @@ def _plain(
     positives = options.positives
     return {
         "protocol": "unknown",
-        "family": options.rescore,
-        "scale": None if options.rescore is None else _scale(options),
-        "weights": options.weights if options.similarity else None,
+        "family": None if options.family is None else options.family.name,
+        "scale": options.used_scale,
+        "weights": options.weights if options.files else None,
         "cosine": options.is_cosine,
         "files": [_plain_file(file) for file in files],
         "bank": None if bank is None else _plain_file(bank),
@@ -266,16 +279,7 @@ def _plain_file(file: MatrixFile) -> dict[str, Any]:
 
 
 def _plain_direction(found: DirectionMetrics) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        metric: {
-            "value": value,
-            "low": found.intervals[metric].low,
-            "high": found.intervals[metric].high,
-            "tie_low": found.tie_bounds[metric].low,
-            "tie_high": found.tie_bounds[metric].high,
-        }
-        for metric, value in found.values().items()
-    }
+    values: dict[str, Any] = {name: asdict(metric) for name, metric in found.metrics.items()}
     return values | {
         "num_queries": found.num_queries,
         "num_gallery": found.num_gallery,

@@ -1,4 +1,4 @@
-"""Embed a split and rank it.
+"""Embed a split, and score its texts against its clips.
 
 Texts longer than the text tower are split; the embedding of such a text is the normalised mean of its pieces'.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from conical.core.errors import DataError
 from conical.distributed import gather_rows, rank, world_size
-from conical.engine.options import EvaluateOptions
 from conical.engine.stored_frames import ChosenFrames
-from conical.metrics import EvaluationName, RetrievalMetrics, retrieval_metrics
 from conical.models.dual_encoder import DualEncoder
 
 
@@ -52,34 +50,6 @@ class EvaluationSet:
 
     def __repr__(self) -> str:
         return f"EvaluationSet({self.split}, videos={len(self.video_ids)}, texts={len(self.texts)})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What a model did on a split.
-
-    Args:
-        name: split, subset, protocol and family.
-        metrics: both directions, with intervals.
-        similarity: float32, (text, video); rescored where there is a family.
-        video_ids: names of the columns.
-        texts: the queries, joined from their pieces.
-        text_video: (T,) column of each query's video.
-        hashes: content addresses of what was scored, by part.
-        settings: what determines the scores beside the encoder, and how it was chosen.
-    """
-
-    name: EvaluationName
-    metrics: RetrievalMetrics
-    similarity: NDArray[np.float32]
-    video_ids: tuple[str, ...]
-    texts: tuple[str, ...]
-    text_video: NDArray[np.int64]
-    hashes: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        return f"Evaluation({self.name}, similarity={self.similarity.shape}, {self.metrics})"
 
 
 def embed_videos(encoder: DualEncoder, frames: NDArray[np.uint8] | ChosenFrames, *, batch_size: int) -> torch.Tensor:
@@ -125,30 +95,6 @@ def cosines(text: torch.Tensor, video: torch.Tensor) -> NDArray[np.float32]:
     (rows, row), (columns, column) = (_first_of_equals(_digest(x) for x in part.numpy()) for part in (text, video))
     product: NDArray[np.float32] = (text[rows] @ video[columns].T).numpy()
     return product if product.shape == (len(row), len(column)) else product[np.ix_(row, column)]
-
-
-def evaluate(encoder: DualEncoder, data: EvaluationSet, options: EvaluateOptions, *, seed: int = 0) -> Evaluation:
-    """Score a model on a split under `raw`, both directions, exactly."""
-    was_training = encoder.training
-    encoder.eval()
-    video = embed_videos(encoder, data.frames, batch_size=options.batch_size)
-    text = embed_texts(encoder, data.texts, batch_size=options.batch_size)
-    encoder.train(was_training)
-    similarity = cosines(text, video)
-    metrics = retrieval_metrics(
-        similarity,
-        text_video=data.text_video,
-        num_resamples=options.num_resamples,
-        seed=seed,
-    )
-    return Evaluation(
-        name=EvaluationName(split=data.split),
-        metrics=metrics,
-        similarity=similarity,
-        video_ids=data.video_ids,
-        texts=tuple(" ".join(text) for text in data.texts),
-        text_video=data.text_video,
-    )
 
 
 def _first_of_equals(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from conical.core.options import Options, require, require_choice
 from conical.core.records import SPLITS
-from conical.metrics.names import FAMILIES, PROTOCOLS, SUBSETS, EvaluationName
+from conical.engine.protocols import PROTOCOLS, Protocol, find_protocol
+from conical.metrics import SUBSETS, EvaluationName, Family, find_family
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +55,9 @@ class EvaluateOptions(Options):
 
     Args:
         protocols: what query and gallery are made of (`docs/method.md` 4): `raw`, `captioned-gallery`,
-            `paired-supplement`. Selection itself always uses `raw`.
-        families: changes of the scores that are scored too, beside the plain ones: `dsl`, `qbnorm`.
+            `paired-supplement`, or `package.module:NAME` of a `Protocol`. Selection itself always uses `raw`.
+        families: changes of the scores that are scored too, beside the plain ones: `dsl`, `qbnorm`, or
+            `package.module:NAME` of a `Family`.
         subsets: parts of test that are scored too, beside the whole: `leak-free` (after `conical data audit`).
         splits: which splits `evaluate` scores; selection itself always uses `val`.
         gallery_prompts: supplements of these prompts join the frames in `captioned-gallery`; none may read the human
@@ -83,10 +87,14 @@ class EvaluateOptions(Options):
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        _check_choices("protocols", self.protocols, PROTOCOLS, is_needed=True)
-        _check_choices("families", self.families, FAMILIES)
-        _check_choices("subsets", self.subsets, SUBSETS)
-        _check_choices("splits", self.splits, SPLITS, is_needed=True)
+        require(bool(self.protocols), f"protocols must name at least one of {', '.join(PROTOCOLS)}; got none")
+        require(bool(self.splits), f"splits must name at least one of {', '.join(SPLITS)}; got none")
+        for name, allowed in (("subsets", SUBSETS), ("splits", SPLITS)):
+            for value in getattr(self, name):
+                require_choice(name, value, allowed)
+            _require_once(name, getattr(self, name))
+        _require_once("protocols", [row.name for row in self.protocol_rows])
+        _require_once("families", [row.name for row in self.family_rows])
         for name in ("gallery_prompts", "paired_prompts"):
             require(bool(getattr(self, name)), f"{name} must name at least one prompt, got none")
         require(
@@ -110,19 +118,85 @@ class EvaluateOptions(Options):
             EvaluationName(split=split, protocol=protocol, family=family, subset=subset)
             for split in self.splits
             for subset in (None, *(self.subsets if split == "test" else ()))
-            for protocol in self.protocols
-            for family in (None, *self.families)
+            for protocol in (row.name for row in self.protocol_rows)
+            for family in (None, *(row.name for row in self.family_rows))
         )
+
+    @property
+    def protocol_rows(self) -> tuple[Protocol, ...]:
+        """What `protocols` names, in its order.
+
+        Raises:
+            ValueError: there is no such protocol.
+        """
+        return tuple(find_protocol(word, what="protocols") for word in self.protocols)
+
+    @property
+    def family_rows(self) -> tuple[Family, ...]:
+        """What `families` names, in its order.
+
+        Raises:
+            ValueError: there is no such family.
+        """
+        return tuple(find_family(word, what="families") for word in self.families)
+
+    def protocol(self, name: str) -> Protocol:
+        """The protocol of an evaluation of `names`.
+
+        Raises:
+            ValueError: it is not among `protocols`.
+        """
+        return _row_called(name, self.protocol_rows, "protocol")
+
+    def family(self, name: str) -> Family:
+        """The family of an evaluation of `names`.
+
+        Raises:
+            ValueError: it is not among `families`.
+        """
+        return _row_called(name, self.family_rows, "family")
+
+    def only(self, names: Iterable[EvaluationName]) -> EvaluateOptions:
+        """The same options with no protocols but those of some evaluations of `names`."""
+        wanted = {name.protocol for name in names}
+        words = [word for word, row in zip(self.protocols, self.protocol_rows, strict=True) if row.name in wanted]
+        return dataclasses.replace(self, protocols=tuple(words))
 
     @property
     def supplement_prompts(self) -> frozenset[str]:
         """Prompts of the supplements that these protocols read; `raw` reads none."""
-        read = {"captioned-gallery": self.gallery_prompts, "paired-supplement": self.paired_prompts}
-        return frozenset(prompt for protocol in self.protocols for prompt in read.get(protocol, ()))
+        return frozenset(prompt for protocol in self.protocol_rows for prompt in protocol.prompts(self))
+
+    def behind(self, name: EvaluationName) -> dict[str, Any]:
+        """The settings that change the numbers of one evaluation of `names`.
+
+        Batch size does not, and the number of resamples only how finely an interval is cut.
+        """
+        found = {option: getattr(self, option) for option in self.protocol(name.protocol).options}
+        if name.family is not None:
+            family = self.family(name.family)
+            found |= {
+                family.options.get(parameter, parameter): value for parameter, value in family.set_by(self).items()
+            }
+            found |= {"qbnorm_bank": self.qbnorm_bank} if family.needs_bank else {}
+        return {option: list(value) if isinstance(value, tuple) else value for option, value in found.items()}
+
+    def splits_behind(self, name: EvaluationName) -> tuple[str, ...]:
+        """The splits whose data the numbers of one evaluation of `names` depend on."""
+        splits = {name.split, *self.protocol(name.protocol).splits}
+        has_bank = name.family is not None and self.family(name.family).needs_bank
+        return tuple(sorted(splits | ({"train"} if has_bank else set())))
 
 
-def _check_choices(name: str, values: Sequence[str], allowed: Sequence[str], *, is_needed: bool = False) -> None:
-    require(bool(values) or not is_needed, f"{name} must name at least one of {', '.join(allowed)}; got none")
-    for value in values:
-        require_choice(name, value, allowed)
+def _require_once(name: str, values: Sequence[str]) -> None:
     require(len(set(values)) == len(values), f"{name} must name each once, got {', '.join(values)}")
+
+
+Row = TypeVar("Row", Protocol, Family)
+
+
+def _row_called(name: str, rows: Sequence[Row], what: str) -> Row:
+    for row in rows:
+        if row.name == name:
+            return row
+    raise ValueError(f"{what} {name!r} is not among those asked for: {', '.join(row.name for row in rows) or 'none'}")

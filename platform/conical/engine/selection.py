@@ -14,10 +14,10 @@ import numpy as np
 from torch import Tensor
 
 from conical.core.errors import ProtocolError
-from conical.engine.embedding import EvaluationSet, cosines, evaluate
-from conical.engine.gallery import fuse_gallery
+from conical.engine.embedding import EvaluationSet, cosines
 from conical.engine.options import EvaluateOptions
-from conical.metrics import metric_name, parse_metric_name, rank_queries
+from conical.engine.protocols.captioned_gallery import fuse_gallery
+from conical.metrics import EvaluationName, metric_name, parse_metric_name, rank_queries
 from conical.models.dual_encoder import DualEncoder
 from conical.store import RankedQueries
 
@@ -79,25 +79,27 @@ class ValScore:
     ranked: RankedQueries | None = None
 
 
-def score_selection(
-    encoder: DualEncoder, data: SelectionSet, options: EvaluateOptions, *, metric: str, seed: int = 0
-) -> ValScore:
+def score_selection(encoder: DualEncoder, data: SelectionSet, options: EvaluateOptions, *, metric: str) -> ValScore:
     """Score a model on the selection set under `raw`, and keep the ranks by the direction of a metric.
 
     Args:
         encoder: the model.
         data: the selection set.
-        options: batch size and resamples.
+        options: batch size.
         metric: full name of the metric that is selected on.
-        seed: of the bootstrap.
 
     Raises:
         ProtocolError: the metric or the set is of the test split.
     """
     refuse_test(data.split)
     refuse_test_metric(metric)
-    scored = evaluate(encoder, data, options, seed=seed)
-    directions = scored.metrics.directions()
+    from conical.engine.scorer import Scorer  # it chooses with this module, too
+
+    was_training = encoder.training
+    plain = dataclasses.replace(options, protocols=("raw",), families=())
+    scores = Scorer(encoder, plain, sets={data.split: data}).rank(EvaluationName(split=data.split), has_intervals=False)
+    encoder.train(was_training)
+    directions = scores.metrics.directions()
     direction = parse_metric_name(metric).direction
     groups = data.text_video if direction == "t2v" else np.unique(data.text_video)
     return ValScore(
@@ -138,7 +140,7 @@ def choose_fusion_weight(
         data: the selection set that the embeddings are of.
         text: (text, dim).
         frames: (video, dim).
-        supplements: (video, dim), see `conical.engine.gallery.fuse_gallery`.
+        supplements: (video, dim), see `conical.engine.protocols.captioned_gallery.fuse_gallery`.
         weights: in [0, 1].
 
     Returns:

@@ -1,13 +1,15 @@
 """Retrieval metrics: ranks with a tie rule, recalls in both directions, intervals, paired comparison, names."""
 
 from conical.metrics.alignment import require_unique_ids
-from conical.metrics.blockwise import EmbeddingRankings, rank_both_directions, rank_embeddings
+from conical.metrics.counting import BothRankings
+from conical.metrics.families.dsl import dual_softmax
+from conical.metrics.families.family import Family
+from conical.metrics.families.qbnorm import qb_norm
+from conical.metrics.families.table import FAMILIES, find_family
 from conical.metrics.hubness import k_occurrence, skewness
 from conical.metrics.names import (
     DIRECTIONS,
-    FAMILIES,
     METRICS,
-    PROTOCOLS,
     SUBSETS,
     EvaluationName,
     MetricName,
@@ -16,9 +18,11 @@ from conical.metrics.names import (
     metric_name,
     parse_metric_name,
     readable,
+    require_word,
 )
 from conical.metrics.paired import NO_DIFFERENCE, VERDICTS, Comparison
-from conical.metrics.ranks import TIES, Ranking, rank_queries, ranks
+from conical.metrics.ranking import TIES, Ranking
+from conical.metrics.ranks import rank_both_directions, rank_embeddings, rank_queries, ranks
 from conical.metrics.recall import (
     DirectionMetrics,
     RetrievalMetrics,
@@ -26,25 +30,26 @@ from conical.metrics.recall import (
     embedding_metrics,
     retrieval_metrics,
 )
-from conical.metrics.rescoring import dual_softmax, qb_norm
 from conical.metrics.significance import Interval, bootstrap_intervals, compare
 from conical.metrics.subset import restrict_queries
+from conical.metrics.values import MetricValue
 
 __all__ = [
     "DIRECTIONS",
     "FAMILIES",
     "METRICS",
     "NO_DIFFERENCE",
-    "PROTOCOLS",
     "SUBSETS",
     "TIES",
     "VERDICTS",
+    "BothRankings",
     "Comparison",
     "DirectionMetrics",
-    "EmbeddingRankings",
     "EvaluationName",
+    "Family",
     "Interval",
     "MetricName",
+    "MetricValue",
     "Ranking",
     "RetrievalMetrics",
     "bootstrap_intervals",
@@ -52,6 +57,7 @@ __all__ = [
     "direction_metrics",
     "dual_softmax",
     "embedding_metrics",
+    "find_family",
     "higher_is_better",
     "k_occurrence",
     "merit",
@@ -64,6 +70,7 @@ __all__ = [
     "ranks",
     "readable",
     "require_unique_ids",
+    "require_word",
     "restrict_queries",
     "retrieval_metrics",
     "skewness",

@@ -1,9 +1,9 @@
-"""Which text belongs to which video, and the refusals that keep a gallery from holding an entry twice."""
+"""Which entries are correct for which query, and the refusals that keep a gallery from holding an entry twice."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from conical.core.options import require
 
 Ids: TypeAlias = Sequence[str] | Sequence[int] | NDArray[Any]
+Positives: TypeAlias = Sequence[Collection[int]] | NDArray[np.integer[Any]]
 
 # what loaders and samplers put in place of an id when they fill up a last batch
 _PADDING = (None, "", -1)
@@ -95,3 +96,43 @@ def require_unique_ids(name: str, ids: Ids | None, *, count: int) -> None:
         f"{name} must not repeat, got {value!r} {times} times (first at row {listed.index(value) if times else 0}): "
         "drop the rows that fill up a batch",
     )
+
+
+def flat_positives(
+    positives: Positives | None, *, num_queries: int, num_gallery: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Correct columns one query after the other, and where each query's begin (one more entry than queries).
+
+    Raises:
+        ValueError: a query has none, or a column does not exist.
+    """
+    if positives is None:
+        require(
+            num_gallery >= num_queries,
+            f"without positives row i belongs to column i, but there are {num_queries} rows and {num_gallery} columns: "
+            "give positives",
+        )
+        return np.arange(num_queries), np.arange(num_queries + 1)
+    require(
+        len(positives) == num_queries,
+        f"positives must have one entry for each of the {num_queries} queries, got {len(positives)}",
+    )
+    if isinstance(positives, np.ndarray) and positives.ndim == 1 and positives.dtype.kind in "iu":
+        # one each: no loop, unless to name the query that is wrong
+        columns = positives.astype(np.int64)
+        if ((columns >= 0) & (columns < num_gallery)).all():
+            return columns, np.arange(num_queries + 1)
+    # a column named twice is still one column
+    entries = [np.unique(np.asarray(_as_columns(entry))) for entry in positives]
+    for query, entry in enumerate(entries):
+        require(entry.size > 0, f"positives of query {query} are empty: give at least one column, or leave it out")
+        require(
+            entry.dtype.kind in "iu" and entry[0] >= 0 and entry[-1] < num_gallery,
+            f"positives of query {query} must be columns 0 to {num_gallery - 1}, got {entry.tolist()}",
+        )
+    starts = np.concatenate([[0], np.cumsum([entry.size for entry in entries])])
+    return np.concatenate(entries).astype(np.int64), starts
+
+
+def _as_columns(entry: Any) -> list[Any]:
+    return list(entry) if isinstance(entry, Collection) else [entry]

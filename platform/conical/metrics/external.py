@@ -18,7 +18,7 @@ from conical.metrics import (
     rank_queries,
     retrieval_metrics,
 )
-from conical.metrics.ranks import as_array
+from conical.metrics.tiles import as_array
 
 # rescoring needs the whole matrix: so many float32 are 1.6 GB
 _LARGEST_MATRIX = 400_000_000

@@ -9,14 +9,12 @@ is neither the `@` of R@1 nor a `+` before the family.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from conical.core.options import require, require_choice
 from conical.core.records import SPLITS
 
-# raw: captions and frames only; captioned-gallery: supplements written from the video alone join the frames;
-# paired-supplement: the query is joined with a supplement of its own target video, which a deployed system cannot know
-PROTOCOLS = ("raw", "captioned-gallery", "paired-supplement")
 # v2t ranks the caption groups by their best caption; v2t_any ranks single captions and takes the best of the own ones
 DIRECTIONS = ("t2v", "v2t", "v2t_any")
 METRICS = ("R1", "R5", "R10", "MedR", "MeanR")
@@ -31,10 +29,22 @@ def higher_is_better(metric: str) -> bool:
     return metric.rpartition("/")[2] in ("R1", "R5", "R10")
 
 
-# changes of the scores at test time, each a family of numbers of its own: dual softmax, querybank normalisation
-FAMILIES = ("dsl", "qbnorm")
 # parts of a split whose queries are scored by themselves: leak-free holds no video that an audit found in train too
 SUBSETS = ("leak-free",)
+# protocols and families are tables of higher layers, and others may add their own: a name is known by its form only
+_WORD = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def require_word(what: str, word: str) -> None:
+    """Refuse a name of a protocol or family that cannot stand in a metric's name.
+
+    Raises:
+        ValueError: it holds anything but lower case letters and digits, with single hyphens between.
+    """
+    require(
+        _WORD.fullmatch(word) is not None,
+        f"{what} must be lower case letters and digits, with single hyphens between, got {word!r}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +53,12 @@ class EvaluationName:
 
     Args:
         split: one of `conical.core.records.SPLITS`.
-        protocol: one of `PROTOCOLS`.
-        family: one of `FAMILIES`, or None for scores as they are.
+        protocol: its name, for example `raw`.
+        family: its name, for example `dsl`, or None for scores as they are.
         subset: one of `SUBSETS`, or None for the whole split.
 
     Raises:
-        ValueError: a part is unknown.
+        ValueError: a part is unknown or has another form.
 
     >>> str(EvaluationName(split="test", family="dsl", subset="leak-free"))
     'test-leak-free/raw.dsl'
@@ -61,9 +71,9 @@ class EvaluationName:
 
     def __post_init__(self) -> None:
         require_choice("split", self.split, SPLITS)
-        require_choice("protocol", self.protocol, PROTOCOLS)
+        require_word("protocol", self.protocol)
         if self.family is not None:
-            require_choice("family", self.family, FAMILIES)
+            require_word("family", self.family)
         if self.subset is not None:
             require_choice("subset", self.subset, SUBSETS)
 
@@ -80,11 +90,6 @@ class EvaluationName:
         """Protocol and family: `raw.dsl`."""
         return f"{self.protocol}.{self.family}" if self.family else self.protocol
 
-    @property
-    def uses_target(self) -> bool:
-        """Whether the queries were written with the answer at hand, as no deployed system can."""
-        return self.protocol == "paired-supplement"
-
 
 @dataclass(frozen=True, kw_only=True)
 class MetricName(EvaluationName):
@@ -92,14 +97,14 @@ class MetricName(EvaluationName):
 
     Args:
         split: one of `conical.core.records.SPLITS`.
-        protocol: one of `PROTOCOLS`.
+        protocol: its name, for example `raw`.
         direction: one of `DIRECTIONS`.
         metric: one of `METRICS`.
-        family: one of `FAMILIES`, or None for scores as they are.
+        family: its name, for example `dsl`, or None for scores as they are.
         subset: one of `SUBSETS`, or None for the whole split.
 
     Raises:
-        ValueError: a part is unknown.
+        ValueError: a part is unknown or has another form.
     """
 
     direction: str
@@ -122,17 +127,17 @@ def metric_name(
 
     Args:
         split: one of `conical.core.records.SPLITS`.
-        protocol: one of `PROTOCOLS`.
+        protocol: its name, for example `raw`.
         direction: one of `DIRECTIONS`.
         metric: one of `METRICS`.
-        family: one of `FAMILIES`, or None for scores as they are.
+        family: its name, for example `dsl`, or None for scores as they are.
         subset: one of `SUBSETS`, or None for the whole split.
 
     Returns:
         The name, which MLflow accepts.
 
     Raises:
-        ValueError: a part is unknown.
+        ValueError: a part is unknown or has another form.
 
     >>> metric_name("test", "raw", "t2v", "R1")
     'test/raw/t2v/R1'
@@ -148,7 +153,7 @@ def parse_metric_name(name: str) -> MetricName:
     """Take a name of `metric_name` apart.
 
     Raises:
-        ValueError: it has another form, or a part is unknown.
+        ValueError: it or a part has another form, or a part is unknown.
 
     >>> parse_metric_name("val/raw.dsl/v2t/MeanR").family
     'dsl'

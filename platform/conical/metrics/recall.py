@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 
 from conical.core.options import require
 from conical.metrics.alignment import Ids, checked_groups, checked_owner, require_unique_ids
-from conical.metrics.blockwise import TILE, rank_both_directions
+from conical.metrics.counting import BothRankings, count_both
 from conical.metrics.names import METRICS
-from conical.metrics.ranks import Matrix, Ranking, as_array, rank_queries
+from conical.metrics.ranking import Ranking
+from conical.metrics.ranks import rank_both_directions, rank_queries
 from conical.metrics.significance import Interval, bootstrap_intervals, point_value
+from conical.metrics.tiles import TILE, Matrix, MatrixTiles, as_array
+from conical.metrics.values import MetricValue
 
 Rescore: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -32,30 +35,16 @@ class DirectionMetrics:
     """Metrics of one direction.
 
     Args:
-        R1: percent of queries with a correct entry in first place, 0 to 100; ties count by their probability.
-        R5: the same for the first 5.
-        R10: the same for the first 10.
-        MedR: median rank, from 1.
-        MeanR: mean of the ranks, from 1 (not the mean of the recalls).
-        intervals: metric to bootstrap interval over queries, resampled by video.
-        tie_bounds: metric to its values under the two extreme tie rules; one point without ties.
-        num_queries: number of queries.
-        num_gallery: number of entries each query ranks.
+        metrics: each of `METRICS` with its bootstrap interval over queries, resampled by video, and its values under
+            the two extreme tie rules, which are equal without ties.
         ranking: per query.
     """
 
-    R1: float
-    R5: float
-    R10: float
-    MedR: float
-    MeanR: float
-    intervals: Mapping[str, Interval]
-    tie_bounds: Mapping[str, Interval]
-    num_queries: int
-    num_gallery: int
+    metrics: Mapping[str, MetricValue]
     ranking: Ranking
 
     def __post_init__(self) -> None:
+        assert tuple(self.metrics) == METRICS, tuple(self.metrics)
         assert 0 <= self.R1 <= self.R5 <= self.R10 <= 100 + 1e-9, (self.R1, self.R5, self.R10)
         assert 1 <= self.MedR <= self.num_gallery, self.MedR
         assert 1 <= self.MeanR <= self.num_gallery, self.MeanR
@@ -64,6 +53,41 @@ class DirectionMetrics:
         values = ", ".join(f"{name}={value:.2f}" for name, value in self.values().items())
         ties = ", has_ties" if self.has_ties else ""
         return f"DirectionMetrics({values}, queries={self.num_queries}, gallery={self.num_gallery}{ties})"
+
+    @property
+    def R1(self) -> float:  # noqa: N802  the field's name
+        """Percent of queries with a correct entry in first place, 0 to 100; ties count by their probability."""
+        return self.metrics["R1"].value
+
+    @property
+    def R5(self) -> float:  # noqa: N802
+        """The same for the first 5."""
+        return self.metrics["R5"].value
+
+    @property
+    def R10(self) -> float:  # noqa: N802
+        """The same for the first 10."""
+        return self.metrics["R10"].value
+
+    @property
+    def MedR(self) -> float:  # noqa: N802
+        """Median rank, from 1."""
+        return self.metrics["MedR"].value
+
+    @property
+    def MeanR(self) -> float:  # noqa: N802
+        """Mean of the ranks, from 1 (not the mean of the recalls)."""
+        return self.metrics["MeanR"].value
+
+    @property
+    def num_queries(self) -> int:
+        """Number of queries."""
+        return len(self.ranking)
+
+    @property
+    def num_gallery(self) -> int:
+        """Number of entries each query ranks."""
+        return self.ranking.num_gallery
 
     @property
     def has_ties(self) -> bool:
@@ -77,7 +101,7 @@ class DirectionMetrics:
 
     def values(self) -> dict[str, float]:
         """Metric to value, in the order of `METRICS`."""
-        return {name: float(getattr(self, name)) for name in METRICS}
+        return {name: metric.value for name, metric in self.metrics.items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,6 +123,14 @@ class RetrievalMetrics:
         found = {"t2v": self.t2v, "v2t": self.v2t, "v2t_any": self.v2t_any}
         return {name: metrics for name, metrics in found.items() if metrics is not None}
 
+    def by_name(self) -> dict[str, MetricValue]:
+        """`t2v/R1` to `v2t_any/MeanR` and their values."""
+        return {
+            f"{direction}/{name}": metric
+            for direction, found in self.directions().items()
+            for name, metric in found.metrics.items()
+        }
+
 
 def retrieval_metrics(
     similarity: Matrix,
@@ -109,7 +141,7 @@ def retrieval_metrics(
     rescore_v2t: Rescore | None = None,
     text_ids: Ids | None = None,
     video_ids: Ids | None = None,
-    num_resamples: int = 1000,
+    num_resamples: int | None = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> RetrievalMetrics:
@@ -126,7 +158,7 @@ def retrieval_metrics(
         rescore_v2t: for video to text another one, for example `qb_norm` with a bank of videos; None: `rescore`.
         text_ids: one a row; padding and repetition are refused.
         video_ids: one a column; padding and repetition are refused.
-        num_resamples: of the bootstrap, at least 1.
+        num_resamples: of the bootstrap, at least 1; None: no intervals.
         confidence: of the intervals, in (0, 1).
         seed: of the bootstrap.
 
@@ -150,26 +182,23 @@ def retrieval_metrics(
     require_unique_ids("text_ids", text_ids, count=num_texts)
     require_unique_ids("video_ids", video_ids, count=num_videos)
     owner = checked_owner(text_video, num_texts=num_texts, num_videos=num_videos)
+    found = _rankings(similarity, owner, rescore=rescore, rescore_v2t=rescore_v2t or rescore)
     bootstrap: dict[str, Any] = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
-    labels = checked_groups(video_groups, num_videos=num_videos)
+    return _metrics_of(found, owner, checked_groups(video_groups, num_videos=num_videos), **bootstrap)
+
+
+def _rankings(
+    similarity: Matrix, owner: NDArray[np.int64], *, rescore: Rescore | None, rescore_v2t: Rescore | None
+) -> BothRankings:
+    """Of scores as they are in one walk; rescored ones are another matrix in each direction."""
+    if rescore is None and rescore_v2t is None:
+        return count_both(MatrixTiles(similarity), owner)
+    scores = as_array(similarity)
+    t2v = rank_queries(scores if rescore is None else rescore(scores), owner)
     videos, group_of_text = np.unique(owner, return_inverse=True)
-
-    text_to_video = similarity if rescore is None else rescore(as_array(similarity))
-    t2v = direction_metrics(rank_queries(text_to_video, owner), groups=labels[owner], **bootstrap)
-
-    video_to_text = as_array(similarity).T[videos]
-    rescore_v2t = rescore_v2t or rescore
-    if rescore_v2t is not None:
-        video_to_text = rescore_v2t(video_to_text)
-    order = np.argsort(group_of_text, kind="stable")
-    first_of_group = np.searchsorted(group_of_text[order], np.arange(len(videos)))
-    by_group = np.maximum.reduceat(video_to_text[:, order], first_of_group, axis=1)
-    v2t = direction_metrics(rank_queries(by_group), groups=labels[videos], **bootstrap)
-    if len(videos) == len(owner):
-        return RetrievalMetrics(t2v=t2v, v2t=v2t)
-    own_texts = np.split(order, first_of_group[1:])
-    v2t_any = direction_metrics(rank_queries(video_to_text, own_texts), groups=labels[videos], **bootstrap)
-    return RetrievalMetrics(t2v=t2v, v2t=v2t, v2t_any=v2t_any)
+    by_video = scores.T[videos]
+    back = count_both(MatrixTiles((by_video if rescore_v2t is None else rescore_v2t(by_video)).T), group_of_text)
+    return BothRankings(t2v=t2v, v2t=back.v2t, v2t_any=back.v2t_any)
 
 
 def embedding_metrics(
@@ -180,7 +209,7 @@ def embedding_metrics(
     video_groups: NDArray[Any] | None = None,
     text_ids: Ids | None = None,
     video_ids: Ids | None = None,
-    num_resamples: int = 1000,
+    num_resamples: int | None = 1000,
     confidence: float = 0.95,
     seed: int = 0,
     tile: int = TILE,
@@ -194,7 +223,7 @@ def embedding_metrics(
         video_groups: as for `retrieval_metrics`.
         text_ids: one a text; padding and repetition are refused.
         video_ids: one a video; padding and repetition are refused.
-        num_resamples: of the bootstrap, at least 1.
+        num_resamples: of the bootstrap, at least 1; None: no intervals.
         confidence: of the intervals, in (0, 1).
         seed: of the bootstrap.
         tile: see `rank_embeddings`.
@@ -211,20 +240,26 @@ def embedding_metrics(
     bootstrap: dict[str, Any] = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     found = rank_both_directions(text, video, text_video=text_video, text_ids=text_ids, video_ids=video_ids, tile=tile)
     owner = checked_owner(text_video, num_texts=len(text), num_videos=len(video))
-    labels = checked_groups(video_groups, num_videos=len(video))
+    return _metrics_of(found, owner, checked_groups(video_groups, num_videos=len(video)), **bootstrap)
+
+
+def _metrics_of(
+    found: BothRankings, owner: NDArray[np.int64], labels: NDArray[Any], **bootstrap: Any
+) -> RetrievalMetrics:
+    """Texts are resampled by the label of their video, and so is each video that has texts."""
     of_texts, of_videos = labels[owner], labels[np.unique(owner)]
-    t2v = direction_metrics(found.t2v, groups=of_texts, **bootstrap)
-    v2t = direction_metrics(found.v2t, groups=of_videos, **bootstrap)
-    if found.v2t_any is None:
-        return RetrievalMetrics(t2v=t2v, v2t=v2t)
-    return RetrievalMetrics(t2v=t2v, v2t=v2t, v2t_any=direction_metrics(found.v2t_any, groups=of_videos, **bootstrap))
+    return RetrievalMetrics(
+        t2v=direction_metrics(found.t2v, groups=of_texts, **bootstrap),
+        v2t=direction_metrics(found.v2t, groups=of_videos, **bootstrap),
+        v2t_any=None if found.v2t_any is None else direction_metrics(found.v2t_any, groups=of_videos, **bootstrap),
+    )
 
 
 def direction_metrics(
     ranking: Ranking,
     *,
     groups: NDArray[Any] | None = None,
-    num_resamples: int = 1000,
+    num_resamples: int | None = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> DirectionMetrics:
@@ -233,25 +268,29 @@ def direction_metrics(
     Args:
         ranking: of its queries.
         groups: (query,) any labels; queries that share one are resampled together.
-        num_resamples: of the bootstrap, at least 1.
+        num_resamples: of the bootstrap, at least 1; None: no intervals.
         confidence: of the intervals, in (0, 1).
         seed: of the bootstrap.
 
     Raises:
         ValueError: a number or the shape of `groups` is wrong.
     """
-    return DirectionMetrics(
-        **{name: point_value(ranking, name) for name in METRICS},
-        intervals=bootstrap_intervals(
+    intervals: Mapping[str, Interval] = {}
+    if num_resamples is not None:
+        intervals = bootstrap_intervals(
             ranking, groups=groups, num_resamples=num_resamples, confidence=confidence, seed=seed
-        ),
-        tie_bounds={name: _tie_bounds(ranking, name) for name in METRICS},
-        num_queries=len(ranking),
-        num_gallery=ranking.num_gallery,
-        ranking=ranking,
+        )
+    return DirectionMetrics(
+        metrics={name: _metric_value(ranking, name, intervals.get(name)) for name in METRICS}, ranking=ranking
     )
 
 
-def _tie_bounds(ranking: Ranking, metric: str) -> Interval:
-    low, high = sorted(point_value(ranking.values(ties), metric) for ties in ("optimistic", "pessimistic"))
-    return Interval(low=low, high=high)
+def _metric_value(ranking: Ranking, metric: str, interval: Interval | None) -> MetricValue:
+    tie_low, tie_high = sorted(point_value(ranking.values(ties), metric) for ties in ("optimistic", "pessimistic"))
+    return MetricValue(
+        value=point_value(ranking, metric),
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        tie_low=tie_low,
+        tie_high=tie_high,
+    )

@@ -18,7 +18,7 @@ from conical.core.options import require, require_choice
 from conical.core.seeds import generator
 from conical.metrics.names import METRICS, higher_is_better
 from conical.metrics.paired import NO_DIFFERENCE, Comparison
-from conical.metrics.ranks import Ranking
+from conical.metrics.ranking import Ranking
 
 # weights of this many (resample, query) pairs are held at once: 32 MB
 _BLOCK_CELLS = 4_000_000

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conical.core.options import require
-from conical.metrics.ranks import Ranking
+from conical.metrics.ranking import Ranking
 from conical.metrics.recall import DirectionMetrics, RetrievalMetrics, direction_metrics
 
 

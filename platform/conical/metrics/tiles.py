@@ -1,26 +1,123 @@
-"""A product of embeddings in tiles of one shape, and counters of the scores in them; `blockwise` puts them together."""
+"""Scores in tiles: of a matrix that is there, or of a product of embeddings that never is. `counting` walks them.
+
+A score of a product is one entry of the float32 product of a tile of texts and a tile of videos, whatever type the
+embeddings have; the last tiles are filled up with zero rows so that every product has the same shape. A product of
+another shape may round another way, so a correct pair's score is never computed by itself: it is looked up in the
+product of its tile. For the same reason equal embeddings get equal scores, and tie, as long as the BLAS computes each
+entry of a product of fixed shape by one order of additions. MKL's float32 product, which torch uses on x86, does so;
+its float64 product does not, hence no wider type is offered for embeddings. A matrix is compared in its own type.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conical.core.options import require
-from conical.metrics.ranks import Matrix, Ranking
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+# 1,024 x 1,024 float32 scores are 4 MB: large enough for the product's full speed, small enough to be counted in cache
+TILE = 1024
 _CHECKED_ROWS = 4096
 # the square of a longer row is no float32, so its scores might not be either
 _LONGEST = 1e19
 
+Matrix: TypeAlias = "NDArray[Any] | Tensor"
 
-class ProductTiles:
-    """The product of two sets of embeddings, a tile at a time; rows can be put in another order first."""
+
+class Tiles(ABC):
+    """A source of scores; `order` is the order in which its rows are walked, and a place is a position in it."""
+
+    arrays: Any  # the module that its tiles are made with: numpy or torch
+    shape: tuple[int, int]  # of the largest tile
+    num_rows: int
+    num_columns: int
+    order: NDArray[np.int64]
+
+    def sort_rows_by(self, key: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Walk the rows in the order of a key from now on; returns the place of each row in that order."""
+        self.order = np.argsort(key, kind="stable")
+        place = np.empty_like(self.order)
+        place[self.order] = np.arange(self.num_rows)
+        return place
+
+    @abstractmethod
+    def walk(self) -> Iterator[tuple[slice, slice, Any]]:
+        """Each tile's places of rows, columns and scores; the scores may be overwritten by the next tile's."""
+
+    @abstractmethod
+    def scores_of(self, places: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[Any]:
+        """Scores of single pairs, each the very entry of its tile."""
+
+    @abstractmethod
+    def maxima(self, scores: Any, groups: NDArray[np.int64]) -> Any:
+        """Of a tile the highest score of each group of rows that follow each other; may be overwritten by the next."""
+
+
+class MatrixTiles(Tiles):
+    """The tiles of a matrix.
+
+    Args:
+        scores: (row, column), NumPy or torch; half precision is widened, a block of rows at a time.
+        block_rows: rows of a tile.
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+
+    arrays = np
+
+    def __init__(self, scores: Matrix, *, block_rows: int = TILE) -> None:
+        self._scores = scores
+        self.num_rows, self.num_columns = int(scores.shape[0]), int(scores.shape[1])
+        self.shape = (min(block_rows, self.num_rows), min(TILE, self.num_columns))
+        self.order = np.arange(self.num_rows)
+        for rows in self._blocks():
+            is_nan_row = np.isnan(as_array(scores[rows])).any(axis=1)
+            if is_nan_row.any():
+                raise ValueError(
+                    f"similarity must hold no NaN, got one in row {rows.start + int(np.argmax(is_nan_row))}: look for "
+                    "NaN in that query's embedding or the gallery"
+                )
+
+    def walk(self) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
+        is_as_stored = bool((self.order[1:] > self.order[:-1]).all())
+        for rows in self._blocks():
+            block = as_array(self._scores[rows if is_as_stored else self.order[rows]])
+            for first in range(0, self.num_columns, self.shape[1]):
+                columns = slice(first, min(first + self.shape[1], self.num_columns))
+                yield rows, columns, block[:, columns]
+
+    def scores_of(self, places: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[Any]:
+        return as_array(self._scores[self.order[places], columns])
+
+    def maxima(self, scores: NDArray[Any], groups: NDArray[np.int64]) -> NDArray[Any]:
+        found: NDArray[Any] = np.maximum.reduceat(scores, np.flatnonzero(np.diff(groups, prepend=-1)), axis=0)
+        return found
+
+    def _blocks(self) -> Iterator[slice]:
+        for first in range(0, self.num_rows, self.shape[0]):
+            yield slice(first, min(first + self.shape[0], self.num_rows))
+
+
+class ProductTiles(Tiles):
+    """The tiles of the product of two sets of embeddings, all of one shape.
+
+    Args:
+        rows: (row, dim), NumPy or torch, any real type.
+        columns: (column, dim).
+        names: what messages call the two.
+        tile: rows and columns of a tile, at least 1.
+
+    Raises:
+        ValueError: a shape is wrong, or a row is zero (padding), NaN or infinite.
+    """
 
     def __init__(self, rows: Matrix, columns: Matrix, *, names: tuple[str, str], tile: int) -> None:
         import torch
@@ -31,19 +128,13 @@ class ProductTiles:
             self._rows.shape[1] == self._columns.shape[1],
             f"{names[0]} and {names[1]} must have the same dim, got {self._rows.shape[1]} and {self._columns.shape[1]}",
         )
-        self.num_rows, self.num_columns, self._tile = len(self._rows), len(self._columns), tile
-        self.order: NDArray[np.int64] = np.arange(self.num_rows)
-        self._product = torch.empty(tile, tile, dtype=torch.float32)
-
-    def sort_rows_by(self, key: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Walk the rows in the order of a key from now on; returns the place of each row in that order."""
-        self.order = np.argsort(key, kind="stable")
-        place = np.empty_like(self.order)
-        place[self.order] = np.arange(self.num_rows)
-        return place
+        self.arrays, self.shape, self._tile = torch, (tile, tile), tile
+        self.num_rows, self.num_columns = len(self._rows), len(self._columns)
+        self.order = np.arange(self.num_rows)
+        self._product, self._maxima = (torch.empty(tile, tile, dtype=torch.float32) for _ in range(2))
 
     def walk(self, wanted: Collection[tuple[int, int]] | None = None) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Each tile's places of rows, columns and scores; the scores are overwritten by the next tile's.
+        """See `Tiles.walk`.
 
         Args:
             wanted: numbers of the tiles, down and across; None: all.
@@ -65,7 +156,6 @@ class ProductTiles:
                 yield rows, columns, self._product[: rows.stop - rows.start, : columns.stop - columns.start]
 
     def scores_of(self, places: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores of single pairs, each taken from the product of its tile."""
         across = -(-self.num_columns // self._tile)
         tile_of_pair = places // self._tile * across + columns // self._tile
         in_order = np.argsort(tile_of_pair, kind="stable")
@@ -78,6 +168,13 @@ class ProductTiles:
             scores[pairs] = product.numpy()[places[pairs] - down.start, columns[pairs] - right.start]
         return scores
 
+    def maxima(self, scores: Tensor, groups: NDArray[np.int64]) -> Tensor:
+        import torch
+
+        number = torch.from_numpy(groups - groups[0])
+        maxima = self._maxima[: int(number[-1]) + 1, : scores.shape[1]].fill_(float("-inf"))
+        return maxima.scatter_reduce_(0, number[:, None].expand_as(scores), scores, "amax")
+
     def _padded(self, block: Tensor) -> Tensor:
         if len(block) == self._tile:
             return block
@@ -86,56 +183,13 @@ class ProductTiles:
         return filled
 
 
-class ScoreCounter:
-    """For each entry of one axis how many scores are above, and how many at or above, the score it defends."""
-
-    def __init__(self, best: NDArray[np.float32], *, dim: int, tile: int) -> None:
-        import torch
-
-        self._best, self._dim = torch.from_numpy(best), dim
-        self._above, self._reached = (torch.zeros(len(best), dtype=torch.int64) for _ in range(2))
-        self._scratch = torch.empty(tile * tile, dtype=torch.float32)
-
-    def add(self, where: slice, scores: Tensor) -> None:
-        import torch
-
-        best = self._best[where].unsqueeze(self._dim)
-        scratch = self._scratch[: scores.numel()].view(scores.shape)
-        # comparing into float32 and adding that is several times faster than bool; a tile's counts are exact in it
-        self._above[where] += torch.gt(scores, best, out=scratch).sum(self._dim).long()
-        self._reached[where] += torch.ge(scores, best, out=scratch).sum(self._dim).long()
-
-    def ranking(self, entries: NDArray[np.int64], own_tied: NDArray[np.int64], *, num_gallery: int) -> Ranking:
-        """The ranking of the queries at these places; `own_tied` of each one's correct entries share the best score."""
-        above, reached = (counts.numpy()[entries] for counts in (self._above, self._reached))
-        return Ranking(better=above, tied=reached - above - own_tied, positives_tied=own_tied, num_gallery=num_gallery)
-
-
-class GroupCounter:
-    """Along columns as `ScoreCounter`, but of each group of rows only the best score counts.
-
-    Rows of one group follow each other. A group that reaches into the next tile waits with its best so far.
-    """
-
-    def __init__(self, group_of_row: NDArray[np.int64], best: NDArray[np.float32], *, tile: int) -> None:
-        import torch
-
-        self.counter = ScoreCounter(best, dim=0, tile=tile)
-        self._groups = torch.from_numpy(group_of_row)
-        self._waiting = torch.empty(len(best), dtype=torch.float32)
-        self._maxima = torch.empty(tile, tile, dtype=torch.float32)
-
-    def add(self, rows: slice, columns: slice, scores: Tensor) -> None:
-        groups = self._groups[rows]
-        first, last = int(groups[0]), int(groups[-1])
-        maxima = self._maxima[: last - first + 1, : scores.shape[1]].fill_(float("-inf"))
-        if rows.start > 0 and int(self._groups[rows.start - 1]) == first:
-            maxima[0] = self._waiting[columns]
-        maxima.scatter_reduce_(0, (groups - first)[:, None].expand_as(scores), scores, "amax")
-        if rows.stop < len(self._groups) and int(self._groups[rows.stop]) == last:
-            self._waiting[columns] = maxima[-1]
-            maxima = maxima[:-1]
-        self.counter.add(columns, maxima)
+def as_array(matrix: Matrix) -> NDArray[Any]:
+    """A NumPy array of scores, in float32 or wider: fewer digits would make ties of their own."""
+    if not isinstance(matrix, np.ndarray):
+        # NumPy has no bfloat16
+        matrix = matrix.detach().to("cpu")
+        matrix = (matrix.float() if matrix.is_floating_point() and matrix.itemsize < 4 else matrix).numpy()
+    return matrix.astype(np.promote_types(matrix.dtype, np.float32), copy=False)
 
 
 def _as_float32(name: str, embeddings: Matrix) -> Tensor:

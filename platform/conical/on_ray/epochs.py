@@ -49,9 +49,7 @@ def run_epochs(
         Objective(encoder, experiment.loss),
         plan,
         experiment.optim,
-        score_val=lambda: score_selection(
-            encoder, val, experiment.evaluate, metric=experiment.select_by, seed=experiment.seed
-        ),
+        score_val=lambda: score_selection(encoder, val, experiment.evaluate, metric=experiment.select_by),
         select_metric=experiment.select_by,
         report=report,
         wrap=wrap,

@@ -96,7 +96,7 @@ def _score(
     if not names:
         return
     # only what these names read: `raw` can be scored where the captioner has gone or changed
-    read = dataclasses.replace(options, protocols=tuple(dict.fromkeys(name.protocol for name in names)))
+    read = options.only(names)
     source = data_source(experiment, workspace, has_supplements=False)
     if read.supplement_prompts:
         keys = supplement_keys(experiment, workspace, set(read.supplement_prompts))
@@ -148,9 +148,6 @@ def _book(run: RunFolder, scored: EvaluationRecord, tracker: MlflowTracker, *, i
         full = metric_name(scored.split, scored.protocol, direction, short, scored.family, scored.subset)
         # the same name as the curve of val would mix two meanings: an evaluation is of the best epoch
         prefix = "best/" if scored.split == "val" else ""
-        rows |= {
-            f"{prefix}{full}": metric["value"],
-            f"{prefix}{full}.low": metric["low"],
-            f"{prefix}{full}.high": metric["high"],
-        }
+        values = {"": metric.value, ".low": metric.low, ".high": metric.high}
+        rows |= {f"{prefix}{full}{end}": value for end, value in values.items() if value is not None}
     tracker.log(record.tracking_id, [(record.best_epoch, rows)])

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conical.config import parse_experiment
 from conical.engine.options import EvaluateOptions
 from conical.engine.source import DataSource
-from conical.metrics import EvaluationName, RetrievalMetrics
+from conical.metrics import EvaluationName
 from conical.store import EvaluationRecord, RunFolder
-
-if TYPE_CHECKING:
-    from conical.engine.embedding import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,49 +63,11 @@ def score_each(task: ScoreTask) -> Iterator[EvaluationRecord]:
     encoder.to(torch.device("cuda" if experiment.ray.use_gpu else "cpu"))
     scorer = Scorer(
         encoder,
-        task.source,
         task.options,
+        source=task.source,
         prompts=experiment.captions.resolved_prompts(),
         subsets=dict(task.subsets),
         seed=experiment.seed,
     )
     for name in task.names:
-        yield _record(scorer.score(name))
-
-
-def _record(scored: Evaluation) -> EvaluationRecord:
-    name, metrics = scored.name, scored.metrics
-    return EvaluationRecord(
-        split=name.split,
-        protocol=name.protocol,
-        family=name.family,
-        subset=name.subset,
-        metrics=_plain(metrics),
-        num_queries=metrics.t2v.num_queries,
-        num_gallery=metrics.t2v.num_gallery,
-        has_ties=any(found.has_ties for found in metrics.directions().values()),
-        ranks_t2v=metrics.t2v.ranks,
-        ranks_v2t=metrics.v2t.ranks,
-        rankings={direction: found.ranking for direction, found in metrics.directions().items()},
-        similarity=scored.similarity,
-        video_ids=scored.video_ids,
-        texts=scored.texts,
-        text_video=scored.text_video,
-        hashes=scored.hashes,
-        settings=scored.settings,
-    )
-
-
-def _plain(metrics: RetrievalMetrics) -> dict[str, dict[str, float]]:
-    """`t2v/R1` and so on, with the interval and the values under the extreme tie rules."""
-    return {
-        f"{direction}/{name}": {
-            "value": value,
-            "low": found.intervals[name].low,
-            "high": found.intervals[name].high,
-            "tie_low": found.tie_bounds[name].low,
-            "tie_high": found.tie_bounds[name].high,
-        }
-        for direction, found in metrics.directions().items()
-        for name, value in found.values().items()
-    }
+        yield scorer.score(name)

@@ -6,6 +6,7 @@ for rows in group_rows(report.rows):
 paths = write_report(report, folder)
 """
 
+from conical.metrics import MetricValue
 from conical.reports.ablations import Ablation, AblationLine, ablation_grid
 from conical.reports.browser import (
     BrowserView,
@@ -29,7 +30,7 @@ from conical.reports.grids import (
 )
 from conical.reports.groups import group_rows
 from conical.reports.published import PublishedRow, published_rows
-from conical.reports.rows import Curve, MetricValue, RunRow
+from conical.reports.rows import Curve, RunRow
 from conical.reports.samples import DIRECTIONS, HubSample, RankSample
 from conical.reports.summary import comparison_sentence, summary_sentences, sweep_sentences
 from conical.reports.tables import csv_table, latex_table, markdown_table, results_csv, rich_table

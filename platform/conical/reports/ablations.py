@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from conical.core.options import require_choice
-from conical.metrics import METRICS, Comparison
+from conical.metrics import METRICS, Comparison, MetricValue
 from conical.reports.grids import Grid, format_difference, format_metric
-from conical.reports.rows import MetricValue
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from conical.metrics import MetricValue
 from conical.reports.contents import ReportData
 from conical.reports.groups import group_names, group_rows, set_mark
 from conical.reports.plotting import LINE_STYLES, PALETTE, Drawing, blank, headline, legend_below, render, short
 from conical.reports.rank_figures import hub_drawings, rank_drawings
-from conical.reports.rows import Curve, MetricValue, RunRow
+from conical.reports.rows import Curve, RunRow
 from conical.reports.samples import HubSample, RankSample
 from conical.reports.sweep_figures import sweep_drawings
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from conical.metrics import DIRECTIONS as RANKED_DIRECTIONS
-from conical.metrics import METRICS, Comparison, higher_is_better
+from conical.metrics import METRICS, Comparison, MetricValue, higher_is_better
 from conical.reports.groups import refuse_mixture, set_mark
 from conical.reports.published import PublishedRow
-from conical.reports.rows import MetricValue, RunRow
+from conical.reports.rows import RunRow
 from conical.reports.samples import DIRECTIONS, HubSample
 from conical.store import Sweep, Trial
 

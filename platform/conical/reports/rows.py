@@ -2,41 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from conical.core.options import require, require_choice
-from conical.metrics import DIRECTIONS, METRICS
-
-
-@dataclass(frozen=True)
-class MetricValue:
-    """A metric with its 95 % interval.
-
-    Args:
-        value: percent (0 to 100) for recalls, 1-based rank for MedR and MeanR.
-        low: lower end of the interval, same unit; None when no interval was computed.
-        high: upper end; None exactly when `low` is.
-
-    Raises:
-        ValueError: a number is not finite, or the interval is half given or upside down.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def __post_init__(self) -> None:
-        require(math.isfinite(self.value), f"a metric's value must be finite, got {self.value}")
-        require(
-            (self.low is None) == (self.high is None), f"give low and high or neither, got {self.low} and {self.high}"
-        )
-        if self.low is not None and self.high is not None:
-            require(
-                self.low <= self.high and math.isfinite(self.high - self.low),
-                f"an interval needs finite low <= high, got [{self.low}, {self.high}]",
-            )
+from conical.metrics import DIRECTIONS, METRICS, MetricValue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +16,7 @@ class RunRow:
     Args:
         label: what a reader calls the run (`CEO with supplements`).
         run_id: where the run is tracked.
-        protocol: `raw`, `captioned-gallery` or `paired-supplement`, with `.family` when scores were changed.
+        protocol: for example `raw`, with `.family` when scores were changed.
         split: `train`, `val` or `test`, with `-subset` when some of the queries were scored.
         metrics: keyed by direction and metric, `t2v/R1` to `v2t_any/MeanR`.
         num_queries: text queries that were ranked.
@@ -56,6 +26,7 @@ class RunRow:
         has_ties: the tie rule changes at least one of the metrics.
         trained_commit: commit of the code that trained the run; "" where unknown.
         note: anything a reader must know about this run.
+        uses_target: the queries were written with the answer at hand, as no deployed system can.
 
     Raises:
         ValueError: an unknown metric key or an empty count.
@@ -72,6 +43,7 @@ class RunRow:
     has_ties: bool = False
     trained_commit: str = ""
     note: str = ""
+    uses_target: bool = False
 
     def __post_init__(self) -> None:
         require(self.num_queries >= 1, f"num_queries must be >= 1, got {self.num_queries}")
@@ -80,11 +52,6 @@ class RunRow:
             require_choice(
                 "metric key", key, [f"{direction}/{metric}" for direction in DIRECTIONS for metric in METRICS]
             )
-
-    @property
-    def uses_target(self) -> bool:
-        """Whether the queries were written with the answer at hand."""
-        return self.protocol.split(".")[0] == "paired-supplement"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ def compare_methods(
         Difference, interval, verdict.
 
     Raises:
-        DataError: a run was not scored so, or by an earlier version; a method has two runs of one seed, the methods
+        DataError: a run was not scored so; a method has two runs of one seed, the methods
             share no seed, or a run would be compared with itself.
         ProtocolError: queries, gallery or the way of scoring differ.
     """
@@ -139,6 +139,4 @@ def _scored(run: RunFolder, name: EvaluationName) -> EvaluationRecord:
     if scored is None:
         known = ", ".join(str(other) for other in run.evaluation_names()) or "nothing"
         raise DataError(f"{who} was not scored on {name}, but on {known}: run evaluate first")
-    if not scored.rankings:
-        raise DataError(f"{who} was scored on {name} by version 0.1.0, without its ties: evaluate it again (--repeat)")
     return scored

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from conical.captioning import Prompt
 from conical.config import Experiment
 from conical.core.errors import ProtocolError
-from conical.engine.gallery import refuse_leaking_prompts
 from conical.engine.options import EvaluateOptions
 from conical.store import RunFolder, Sweep, Workspace, manifest_hash, read_manifest, read_sweep
 from conical.store.audits import LeakFree, read_leak_free
@@ -33,7 +32,7 @@ def is_losing_trial(run: RunFolder, *, allow: bool) -> bool:
         return True
     sweep, trial = trials[-1]
     winner = _winner(sweep)
-    advice = f"score the winner (--run {winner})" if winner else "let the sweep end, then score its winner"
+    advice = f"score the winner (conical evaluate {winner})" if winner else "let the sweep end, then score its winner"
     raise ProtocolError(
         f"run {record.key} is trial {trial.number} of sweep {sweep.key} and was not chosen on val, so it is not scored "
         f"on test: {advice}, or give --allow-trial, which is recorded"
@@ -54,16 +53,8 @@ def refuse_prompts(prompts: Sequence[Prompt], options: EvaluateOptions) -> None:
     Raises:
         ProtocolError: a gallery would hold its query, or a prompt was not captioned.
     """
-    if "captioned-gallery" in options.protocols:
-        refuse_leaking_prompts(prompts, options.gallery_prompts)
-    if "paired-supplement" in options.protocols:
-        known = [prompt.id for prompt in prompts]
-        for prompt_id in options.paired_prompts:
-            if prompt_id not in known:
-                raise ProtocolError(
-                    f"paired-supplement wants supplements of prompt {prompt_id}, but captions.prompts is "
-                    f"{', '.join(known)}: choose evaluate.paired_prompts from those"
-                )
+    for protocol in options.protocol_rows:
+        protocol.refuse(prompts, options)
 
 
 def leak_free_list(experiment: Experiment, workspace: Workspace) -> LeakFree:

@@ -16,14 +16,6 @@ from conical.runs.dependencies import data_source
 from conical.runs.refusals import leak_free_list
 from conical.store import EvaluationRecord, RunRecord, Workspace
 
-# the options that change a number; batch size does not, and the number of resamples only how finely its interval is cut
-_OF_PROTOCOL = {
-    "raw": (),
-    "captioned-gallery": ("gallery_prompts", "fusion_weights"),
-    "paired-supplement": ("paired_prompts",),
-}
-_OF_FAMILY = {None: (), "dsl": ("dsl_tau",), "qbnorm": ("qbnorm_beta", "qbnorm_k", "qbnorm_bank")}
-
 
 def inputs_of(name: EvaluationName, options: EvaluateOptions, hash_of: Callable[[str], str]) -> dict[str, Any]:
     """What an evaluation is made with beside the encoder, to be stored with it.
@@ -37,10 +29,8 @@ def inputs_of(name: EvaluationName, options: EvaluateOptions, hash_of: Callable[
         `options`: those that change this evaluation. `data`: by split, the hash of its videos with frames and their
         captions.
     """
-    splits = {name.split, *(["val"] if name.protocol == "captioned-gallery" else [])}
-    splits |= {"train"} if name.family == "qbnorm" else set()
-    data = {split: hash_of(split) for split in sorted(splits)}
-    return {"options": _options_of(name, options), "data": data}
+    data = {split: hash_of(split) for split in options.splits_behind(name)}
+    return {"options": options.behind(name), "data": data}
 
 
 def split_hash(source: DataSource, split: str) -> str:
@@ -79,7 +69,7 @@ def refuse_other_question(
         difference = _other_options(scored, options) or _other_data(scored, now)
         if not difference and scored.subset and workspace.audit(experiment.dataset.folder).is_dir():
             leak_free = leak_free_list(experiment, workspace)
-            if scored.hashes.get("subset", leak_free.ids_hash) != leak_free.ids_hash:
+            if scored.hashes["subset"] != leak_free.ids_hash:
                 difference = f"on another leak-free list, now of {len(leak_free.video_ids)} videos"
         if difference:
             raise ProtocolError(
@@ -89,13 +79,11 @@ def refuse_other_question(
 
 
 def _other_options(scored: EvaluationRecord, options: EvaluateOptions) -> str:
-    """What was asked otherwise, in words; a record of an earlier version may have been made with anything."""
-    known = scored.inputs.get("options")
-    compared = _options_of(scored.name, EvaluateOptions()) if known is None else known
-    for option, asked in _options_of(scored.name, options).items():
-        if asked != compared.get(option):
-            was = f"an unknown {option}" if known is None else f"{option} {_words(compared.get(option))}"
-            return f"with {was}, asked {_words(asked)}"
+    """What was asked otherwise, in words."""
+    known = scored.inputs["options"]
+    for option, asked in options.behind(scored.name).items():
+        if asked != known.get(option):
+            return f"with {option} {_words(known.get(option))}, asked {_words(asked)}"
     return ""
 
 
@@ -103,7 +91,7 @@ def _other_data(scored: EvaluationRecord, now: dict[str, list[VideoRecord]]) -> 
     gallery = now.get(scored.split)
     if gallery is not None and scored.video_ids != tuple(record.video_id for record in gallery):
         return f"on other videos ({len(scored.video_ids)}, now {len(gallery)})"
-    before = scored.inputs.get("data", {})
+    before = scored.inputs["data"]
     changed = [split for split, data_hash in before.items() if split in now and data_hash != _hash_of(now[split])]
     return f"on other videos or captions of {', '.join(changed)}" if changed else ""
 
@@ -117,14 +105,8 @@ def _records_now(
     if not (card.is_file() and workspace.manifest(folder).is_file()):
         return {}
     source = data_source(experiment, workspace, has_supplements=False)
-    splits = {split for scored in stored for split in (scored.split, *scored.inputs.get("data", {}))}
+    splits = {split for scored in stored for split in (scored.split, *scored.inputs["data"])}
     return {split: source.records(split) for split in sorted(splits)}
-
-
-def _options_of(name: EvaluationName, options: EvaluateOptions) -> dict[str, Any]:
-    names = (*_OF_PROTOCOL[name.protocol], *_OF_FAMILY[name.family])
-    values = {option: getattr(options, option) for option in names}
-    return {option: list(value) if isinstance(value, tuple) else value for option, value in values.items()}
 
 
 def _hash_of(records: Sequence[VideoRecord]) -> str:

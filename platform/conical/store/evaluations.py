@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from conical.core.atomic import atomic_path, write_text_atomic
 from conical.core.errors import StoreError
 from conical.core.records import SplitCount
-from conical.metrics import EvaluationName, Ranking
+from conical.metrics import EvaluationName, MetricValue, Ranking
 from conical.store.rankings import ranking_arrays, ranking_of
 
 
@@ -25,8 +25,7 @@ class EvaluationRecord:
     Args:
         split: which split.
         protocol: what query and gallery were made of.
-        metrics: `t2v/R1` and the like, each with value, low and high (the interval), tie_low and tie_high (the values
-            under the two extreme tie rules).
+        metrics: `t2v/R1` to `v2t_any/MeanR`, each with its interval and tie bounds.
         num_queries: texts.
         num_gallery: videos.
         has_ties: whether the tie rule matters.
@@ -38,19 +37,21 @@ class EvaluationRecord:
         text_video: (text,) column of each query's video.
         family: how the scores were changed, None for not at all.
         subset: which part of the split's queries, None for all. The gallery is always the whole.
-        rankings: direction to the counts behind the ranks; empty in records of version 0.1.0.
+        rankings: direction to the counts behind the ranks.
         hashes: content addresses of queries (the dataset's captions and their videos), gallery (its ids), supplements
             (their keys), bank (its ids and texts), subset (its ids): those that apply.
         settings: what determines the scores beside the encoder, and how it was chosen.
         completeness: split to videos that should be there and videos with frames, for the splits that the number
             depends on; empty where nothing is known.
-        inputs: the options that were asked for and hashes of the data, to see later whether the same is asked; empty
-            in records of earlier versions.
+        inputs: `options` that were asked for and hashes of the `data`, to see later whether the same is asked; empty
+            until the driver of the evaluation writes them down.
+        note: how the scores were made, as protocol and family say it; "" for scores of `raw` as they are.
+        uses_target: the queries were written with the answer at hand.
     """
 
     split: str
     protocol: str
-    metrics: dict[str, dict[str, float]]
+    metrics: dict[str, MetricValue]
     num_queries: int
     num_gallery: int
     has_ties: bool
@@ -60,13 +61,15 @@ class EvaluationRecord:
     video_ids: tuple[str, ...] = field(repr=False)
     texts: tuple[str, ...] = field(repr=False)
     text_video: NDArray[np.int64] = field(repr=False)
+    rankings: dict[str, Ranking] = field(repr=False)
+    hashes: dict[str, str]
     family: str | None = None
     subset: str | None = None
-    rankings: dict[str, Ranking] = field(default_factory=dict, repr=False)
-    hashes: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     completeness: dict[str, SplitCount] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+    uses_target: bool = False
 
     @property
     def name(self) -> EvaluationName:
@@ -101,18 +104,7 @@ class EvaluationRecord:
     @property
     def settings_note(self) -> str:
         """How the scores were made, in words; "" for `raw` on a whole split."""
-        notes = []
-        if fusion := self.settings.get("fusion"):
-            prompts = ", ".join(fusion["prompts"])
-            notes.append(
-                f"supplements {prompts} weigh {fusion['weight']:g} in the gallery, chosen on {fusion['split']}"
-            )
-        if paired := self.settings.get("paired"):
-            notes.append(f"supplement {', '.join(paired['prompts'])} of the target video in the query")
-        if dsl := self.settings.get("dsl"):
-            notes.append(f"dual softmax at tau {dsl['tau']:g}")
-        if bank := self.settings.get("qbnorm"):
-            notes.append(f"QB-Norm at beta {bank['beta']:g}, k {bank['k']}, bank of {bank['bank']}")
+        notes = [self.note] if self.note else []
         if self.subset:
             videos = len(np.unique(self.text_video))
             notes.append(f"queries of {videos:,} of {self.num_gallery:,} videos against the whole gallery")
@@ -122,7 +114,7 @@ class EvaluationRecord:
 _ARRAYS = ("ranks_t2v", "ranks_v2t", "similarity", "text_video")
 _PLAIN = (
     *("split", "protocol", "family", "subset", "metrics", "num_queries", "num_gallery", "has_ties"),
-    *("hashes", "settings", "completeness", "inputs", "video_ids", "texts"),
+    *("hashes", "settings", "completeness", "inputs", "note", "uses_target", "video_ids", "texts"),
 )
 
 
@@ -139,6 +131,7 @@ def write_evaluation(path: Path, record: EvaluationRecord) -> None:
     with atomic_path(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
     plain = {name: getattr(record, name) for name in _PLAIN}
+    plain["metrics"] = {name: asdict(metric) for name, metric in record.metrics.items()}
     plain["completeness"] = {split: asdict(count) for split, count in record.completeness.items()}
     write_text_atomic(path, json.dumps(plain, ensure_ascii=False, indent=1))
 
@@ -152,14 +145,15 @@ def read_evaluation(path: Path) -> EvaluationRecord | None:
     if not path.is_file():
         return None
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        plain = {name: stored[name] for name in _PLAIN}
         with path.with_suffix(".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             loaded = {name: arrays[name] for name in _ARRAYS}
             directions = [key.removesuffix("_better") for key in arrays.files if key.endswith("_better")]
             plain["rankings"] = {direction: ranking_of(direction, arrays) for direction in directions}
         plain["video_ids"], plain["texts"] = tuple(plain["video_ids"]), tuple(plain["texts"])
-        counts = plain.get("completeness", {})
-        plain["completeness"] = {split: SplitCount(**count) for split, count in counts.items()}
+        plain["metrics"] = {name: MetricValue(**metric) for name, metric in plain["metrics"].items()}
+        plain["completeness"] = {split: SplitCount(**count) for split, count in plain["completeness"].items()}
         return EvaluationRecord(**plain, **loaded)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise StoreError(

@@ -53,7 +53,7 @@ def runs_of(made) -> dict[str, RunFolder]:
 
 def test_what_is_asked_for_is_scored_beside_the_plain_and_the_whole(conical, made) -> None:
     asked = ("--protocol", "captioned-gallery", "--family", "dsl", "--subset", "leak-free")
-    code, out, err = conical("evaluate", "--run", "zero-shot", *asked)
+    code, out, err = conical("evaluate", "zero-shot", *asked)
     assert code == 0, err
     names = {str(name) for name in runs_of(made)["zero-shot"].evaluation_names()}
     assert names == {
@@ -81,7 +81,9 @@ def test_a_mistake_is_one_line(conical, made) -> None:
             ("evaluate", "--family", "dls"),
             "evaluate.families must be one of dsl, qbnorm; got 'dls'. Did you mean",
         ),
-        (("compare", "zero-shot", "other", "--family", "dls"), "family must be one of dsl, qbnorm; got 'dls'"),
+        (("evaluate", "--protocol", "my_lab:X"), "protocols 'my_lab:X' cannot be imported: No module named 'my_lab'"),
+        (("compare", "zero-shot", "other", "--family", "dls"), "was not scored on test/raw.dls, but on "),
+        (("compare", "zero-shot", "other", "--family", "DSL"), "family must be lower case letters and digits"),
         (("compare", "zero-shot", "other", "--direction", "t2t"), "direction must be one of t2v, v2t, v2t_any"),
         (("compare", "zero-shot", "other", "--protocol", "paired-supplement"), "was not scored on test/paired-supple"),
     ):
@@ -102,10 +104,10 @@ def test_a_trial_that_lost_is_scored_on_test_only_by_insisting(conical, made) ->
     )
     path = workspace.experiment("demo") / "sweeps" / "s" / "sweep.json"
     write_sweep(path, Sweep(key="s", metric="val/raw/t2v/R1", tracking_id="t", is_finished=True, trials=trials))
-    asked = ("evaluate", "--run", record.key, "--protocol", "paired-supplement")
+    asked = ("evaluate", record.key, "--protocol", "paired-supplement")
     code, _, err = conical(*asked)
     assert code == 2
-    assert "score the winner (--run winner), or give --allow-trial" in err
+    assert "score the winner (conical evaluate winner), or give --allow-trial" in err
     assert conical(*asked, "--allow-trial")[0] == 0
     look = run.read().looks[-1]
     assert (look.name, look.is_forced) == ("test/paired-supplement", True)

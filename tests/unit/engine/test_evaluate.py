@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from conical.engine import embedding as evaluation
-from conical.engine.embedding import EvaluationSet, cosines, embed_texts, embed_videos, evaluate
+from conical.engine.embedding import EvaluationSet, cosines, embed_texts, embed_videos
 from conical.engine.options import EvaluateOptions
+from conical.engine.scorer import Scorer
 from conical.engine.stored_frames import ChosenFrames
+from conical.metrics import EvaluationName
 
 WORDS = ["a", "red", "dog", "runs", "past", "the", "old", "house", "while", "it", "rains", "and", "nobody", "looks"]
 FRAMES = np.random.default_rng(0).integers(0, 256, size=(5, 2, 32, 32, 3), dtype=np.uint8)
@@ -122,7 +124,8 @@ def test_equal_captions_of_two_videos_tie(small_encoder) -> None:
         text_video=np.arange(8),
     )
     # 8 texts in batches of 3: the last one has other company than the first
-    found = evaluate(small_encoder, data, EvaluateOptions(batch_size=3, num_resamples=100))
+    scorer = Scorer(small_encoder, EvaluateOptions(batch_size=3), sets={"test": data})
+    found = scorer.rank(EvaluationName(split="test"), has_intervals=False)
     assert (found.similarity[0] == found.similarity[7]).all()
     assert (found.similarity[:, 0] == found.similarity[:, 7]).all()
     assert found.metrics.t2v.has_ties

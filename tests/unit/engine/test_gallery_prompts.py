@@ -8,9 +8,9 @@ import pytest
 
 from conical.captioning import CaptionOptions
 from conical.core.errors import ProtocolError
-from conical.engine import gallery, options
-from conical.engine import scorer as protocols
-from conical.engine.gallery import refuse_leaking_prompts
+from conical.engine import options
+from conical.engine.protocols import captioned_gallery, paired_supplement
+from conical.engine.protocols.captioned_gallery import refuse_leaking_prompts
 
 CUSTOM = CaptionOptions(
     prompts=("A", "B", "C", "mood", "echo"),
@@ -42,7 +42,7 @@ def test_a_prompt_that_is_not_captioned_is_refused() -> None:
         refuse_leaking_prompts(prompts[:1], ("A",))
 
 
-@pytest.mark.parametrize("module", [gallery, options, protocols])
+@pytest.mark.parametrize("module", [captioned_gallery, options, paired_supplement])
 def test_the_examples_are_right(module) -> None:
     found = doctest.testmod(module)
     assert found.attempted > 0

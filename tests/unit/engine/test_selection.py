@@ -8,10 +8,10 @@ import torch
 
 from conical.core.errors import ProtocolError
 from conical.engine.embedding import EvaluationSet
-from conical.engine.gallery import fuse_gallery
 from conical.engine.loop import train
 from conical.engine.objective import Objective
 from conical.engine.options import EvaluateOptions, OptimOptions
+from conical.engine.protocols.captioned_gallery import fuse_gallery
 from conical.engine.selection import SelectionSet, choose_fusion_weight, refuse_test_metric, score_selection
 from conical.losses import LossOptions
 from unit.engine.engine_factory import batch_plan

@@ -84,7 +84,7 @@ def test_embeddings_give_what_their_matrix_gives(positives: list[list[int]] | No
     assert list(ours) == list(whole)
     for name, direction in ours.items():
         assert direction.values() == whole[name].values()
-        assert direction.intervals == whole[name].intervals
+        assert direction.metrics == whole[name].metrics
 
 
 def test_unit_rows_have_length_one() -> None:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conical.metrics import DirectionMetrics, dual_softmax, retrieval_metrics
+from conical.metrics import METRICS, DirectionMetrics, dual_softmax, retrieval_metrics
 
 # 4 texts x 4 videos, the diagonal is correct
 SQUARE = np.array(
@@ -95,9 +95,9 @@ def test_recall_of_a_constant_scorer_is_chance() -> None:
     assert metrics.t2v.MeanR == metrics.t2v.MedR == (40 + 1) / 2
     # the best of 3 among 120 in random order stands at (120 + 1) / (3 + 1)
     assert metrics.v2t_any.MeanR == pytest.approx(121 / 4)
-    assert metrics.t2v.tie_bounds["R1"].low == 0
-    assert metrics.t2v.tie_bounds["R1"].high == 100
-    assert (metrics.t2v.tie_bounds["MeanR"].low, metrics.t2v.tie_bounds["MeanR"].high) == (1, 40)
+    assert metrics.t2v.metrics["R1"].tie_low == 0
+    assert metrics.t2v.metrics["R1"].tie_high == 100
+    assert (metrics.t2v.metrics["MeanR"].tie_low, metrics.t2v.metrics["MeanR"].tie_high) == (1, 40)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -120,9 +120,22 @@ def test_intervals_hold_the_value_and_the_seed_decides_them() -> None:
     similarity = np.random.default_rng(0).normal(size=(60, 60)) + 2 * np.eye(60)
     first, again, other = (retrieval_metrics(similarity, seed=seed).t2v for seed in (0, 0, 1))
     for name, value in first.values().items():
-        assert value in first.intervals[name]
-    assert first.intervals == again.intervals
-    assert first.intervals["MeanR"] != other.intervals["MeanR"]
+        assert first.metrics[name].low <= value <= first.metrics[name].high
+    assert first.metrics == again.metrics
+    assert first.metrics["MeanR"] != other.metrics["MeanR"]
+
+
+def test_without_resamples_there_is_no_interval_and_the_same_value() -> None:
+    with_intervals, without = (retrieval_metrics(MANY, text_video=OWNER, num_resamples=n) for n in (10, None))
+    assert (
+        without.by_name().keys()
+        == with_intervals.by_name().keys()
+        == {f"{direction}/{name}" for direction in ("t2v", "v2t", "v2t_any") for name in METRICS}
+    )
+    for name, metric in without.by_name().items():
+        assert (metric.low, metric.high) == (None, None)
+        full = with_intervals.by_name()[name]
+        assert (metric.value, metric.tie_low, metric.tie_high) == (full.value, full.tie_low, full.tie_high)
 
 
 def test_captions_of_one_video_are_resampled_together() -> None:
@@ -130,10 +143,10 @@ def test_captions_of_one_video_are_resampled_together() -> None:
     owner = np.repeat(np.arange(20), 20)
     similarity = np.zeros((400, 20))
     similarity[np.arange(400), np.where(owner % 2 == 0, owner, (owner + 1) % 20)] = 1
-    width_by_video = retrieval_metrics(similarity, text_video=owner).t2v.intervals["R1"]
+    width_by_video = retrieval_metrics(similarity, text_video=owner).t2v.metrics["R1"]
     # binomial of 20 at 1/2: standard error 100 * sqrt(1/4 / 20) = 11.2 points, so about 44 wide; of 400: 2.5, 10 wide
     assert 35 < width_by_video.high - width_by_video.low < 50
-    one_source = retrieval_metrics(similarity, text_video=owner, video_groups=np.zeros(20)).t2v.intervals["R1"]
+    one_source = retrieval_metrics(similarity, text_video=owner, video_groups=np.zeros(20)).t2v.metrics["R1"]
     assert one_source.low == one_source.high == 50
 
 

@@ -46,12 +46,12 @@ def test_all_videos_give_the_whole() -> None:
     whole, part = retrieval_metrics(SIMILARITY, text_video=OWNER), restricted(0, 1, 2)
     for name, found in part.directions().items():
         assert found.values() == whole.directions()[name].values()
-        assert found.intervals == whole.directions()[name].intervals
+        assert found.metrics == whole.directions()[name].metrics
 
 
 def test_texts_of_one_video_are_resampled_together() -> None:
     # one group only: every resample is the same, so the interval is a point
-    assert restricted(1).t2v.intervals["R1"].low == restricted(1).t2v.intervals["R1"].high == 50.0
+    assert restricted(1).t2v.metrics["R1"].low == restricted(1).t2v.metrics["R1"].high == 50.0
 
 
 def test_a_video_without_texts_is_a_distractor_and_no_query() -> None:

@@ -15,6 +15,7 @@ from conical.core.errors import DataError, ProtocolError, StoreError
 from conical.core.records import DatasetSummary, SplitCount
 from conical.engine.data import load_evaluation_set
 from conical.engine.embedding import embed_texts, embed_videos
+from conical.engine.protocols import Protocol
 from conical.metrics import EvaluationName, dual_softmax, qb_norm, rank_queries
 from conical.models.dual_encoder import build_dual_encoder
 from conical.models.weight_files import load_encoder
@@ -175,7 +176,7 @@ def test_its_weight_is_the_best_on_val_and_recorded_with_all_that_were_tried(sco
     best = max(test["recalls"])
     assert test["recalls"][test["weights"].index(test["weight"])] == best
     # the recall at the chosen weight is the one that val itself is scored with
-    assert scored.records[f"val/{CAPTIONED}"].metrics["t2v/R1"]["value"] == pytest.approx(best)
+    assert scored.records[f"val/{CAPTIONED}"].metrics["t2v/R1"].value == pytest.approx(best)
 
 
 def test_a_paired_query_is_the_caption_and_a_supplement_of_its_own_video(scored, embedded) -> None:
@@ -191,7 +192,8 @@ def test_a_paired_query_is_the_caption_and_a_supplement_of_its_own_video(scored,
     np.testing.assert_allclose(record.similarity, (of_texts(*queries) @ video.T).numpy(), atol=1e-6)
     assert record.settings == {"paired": {"prompts": ("A",), "uses_target_video": True}}
     assert record.settings_note == "supplement A of the target video in the query"
-    assert record.name.uses_target
+    assert record.uses_target
+    assert not scored.records["test/raw"].uses_target
     # the dataset's own captions are the same queries, so that captioners can be compared
     assert record.hashes["queries"] == scored.records["test/raw"].hashes["queries"]
 
@@ -244,6 +246,31 @@ def test_the_leak_free_part_ranks_its_queries_against_the_whole_gallery(scored) 
     assert part.hashes["subset"] != ""
     assert part.hashes["queries"] != whole.hashes["queries"]
     assert part.hashes["gallery"] == whole.hashes["gallery"]
+
+
+class _Shouted(Protocol):
+    def texts(self, data, split):
+        return tuple(tuple(piece.upper() for piece in text) for text in data.split(split).texts)
+
+    def note(self, settings):
+        return "shouted"
+
+
+SHOUTED = _Shouted(name="shouted", options=("paired_prompts",), splits=("train",), uses_target=True)
+
+
+def test_a_protocol_from_outside_is_scored_stored_and_recognised(fresh) -> None:
+    asked = {"protocols": [f"{__name__}:SHOUTED"], "splits": ["test"]}
+    (record,) = fresh.evaluate(asked)
+    assert (str(record.name), record.settings_note, record.uses_target) == ("test/shouted", "shouted", True)
+    assert record.texts[0].isupper()
+    assert record.inputs["options"] == {"paired_prompts": ["A"]}
+    assert record.inputs["data"].keys() == {"test", "train"}
+    (stored,) = fresh.evaluate(asked)
+    assert (stored.settings_note, stored.uses_target) == ("shouted", True)
+    assert [look.name for look in fresh.run.read().looks] == ["test/shouted"]
+    with pytest.raises(ProtocolError, match=r"test/shouted of .* was scored with paired_prompts A, asked B: "):
+        fresh.evaluate({**asked, "paired_prompts": ["B"]})
 
 
 # ---- what is refused
@@ -308,7 +335,7 @@ def test_a_trial_that_lost_is_refused_on_test_and_free_on_val(fresh) -> None:
     with pytest.raises(
         ProtocolError,
         match=r"is trial 1 of sweep s and was not chosen on val, so it is not scored on test: score the winner "
-        r"\(--run winner\), or give --allow-trial, which is recorded",
+        r"\(conical evaluate winner\), or give --allow-trial, which is recorded",
     ):
         fresh.evaluate()
     assert fresh.run.read().test_looks == 0
@@ -380,7 +407,7 @@ def test_names_in_the_tracker_tell_all_apart(scored) -> None:
     tracked = client.get_run(scored.run.read().tracking_id)
     for name, record in scored.records.items():
         key = f"best/{name}/t2v/R1" if record.split == "val" else f"{name}/t2v/R1"
-        assert tracked.data.metrics[key] == record.metrics["t2v/R1"]["value"]
+        assert tracked.data.metrics[key] == record.metrics["t2v/R1"].value
     assert tracked.data.tags["conical.test_looks"] == "18"
     assert "conical.partial" not in tracked.data.tags
 

@@ -212,7 +212,8 @@ def report(title: str = "scenes: supplements and conical embedding optimisation"
         for split, shift, size in (("val", 4.0, 100), ("test", 0.0, 200))
         for label, recall in zip(LABELS, recalls, strict=True)
     ]
-    rows.append(row("Tuned CEO", recall=61.0, protocol="paired-supplement", note="partial: 198 of 200 test videos"))
+    told = {"protocol": "paired-supplement", "uses_target": True, "note": "partial: 198 of 200 test videos"}
+    rows.append(row("Tuned CEO", recall=61.0, **told))
     epochs = tuple(range(1, 7))
     curves = [
         Curve(label=label, name=name, steps=epochs, values=tuple(end + (start - end) * 0.6**epoch for epoch in epochs))

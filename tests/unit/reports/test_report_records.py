@@ -14,9 +14,10 @@ from unit.reports.report_factory import row
         ((1.0, 0.5), "give low and high or neither, got 0.5 and None"),
         ((1.0, 2.0, 0.5), r"finite low <= high, got \[2.0, 0.5\]"),
         ((1.0, 0.0, float("inf")), "finite low <= high"),
+        ((1.0, None, None, 2.0, None), "give tie_low and tie_high or neither, got 2.0 and None"),
     ],
 )
-def test_a_metric_refuses_what_is_no_number_or_interval(numbers: tuple[float, ...], message: str) -> None:
+def test_a_metric_refuses_what_is_no_number_or_interval(numbers: tuple[float | None, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MetricValue(*numbers)
 

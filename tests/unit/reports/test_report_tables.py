@@ -125,7 +125,7 @@ def test_an_empty_table_and_a_repeated_label_are_refused() -> None:
 
 
 def test_paired_supplement_ties_and_notes_are_told() -> None:
-    rows = [hand_row("one", 40.0, 6.0, protocol="paired-supplement.dsl", has_ties=True, note="stopped early")]
+    rows = [hand_row("one", 40.0, 6.0, protocol="lab.dsl", uses_target=True, has_ties=True, note="stopped early")]
     grid = results_grid(rows)
     assert "uses the target video" in grid.title
     assert any("uses the target video" in note for note in grid.notes)

@@ -36,12 +36,7 @@ def evaluation(split: str, *, skill: float, seed: int = 0, protocol: str = "raw"
     return EvaluationRecord(
         split=split,
         protocol=protocol,
-        metrics={
-            f"{direction}/{name}": {"value": value, "low": bounds[name].low, "high": bounds[name].high}
-            for direction, metrics in found.directions().items()
-            for bounds in (metrics.intervals,)
-            for name, value in metrics.values().items()
-        },
+        metrics=found.by_name(),
         num_queries=len(owner),
         num_gallery=size,
         has_ties=False,

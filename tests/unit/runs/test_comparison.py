@@ -118,12 +118,6 @@ def test_a_run_that_was_not_scored_is_named(new_run) -> None:
         compare_methods([new_run("a", evaluation(FIRST))], [new_run("b")], split="test")
 
 
-def test_a_record_without_its_ties_is_to_be_made_again(new_run) -> None:
-    old = new_run("old", evaluation(FIRST, rankings={}))
-    with pytest.raises(DataError, match=r"on test/raw by version 0.1.0, without its ties: evaluate it again"):
-        compare_methods([new_run("a", evaluation(FIRST))], [old], split="test")
-
-
 @pytest.mark.parametrize(
     ("part", "change"),
     [

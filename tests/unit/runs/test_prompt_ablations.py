@@ -76,7 +76,7 @@ def test_values_are_means_over_seeds_and_differences_are_paired(tmp_path: Path) 
     base, line = found.lines
     assert (base.label, line.label, line.num_seeds, base.against_base) == ("plain", "with A", 2, {})
     scored = [run.evaluations["test/raw"] for run in runs if run.method == "with A"]
-    assert line.metrics["R1"].value == pytest.approx(np.mean([one.metrics["t2v/R1"]["value"] for one in scored]))
+    assert line.metrics["R1"].value == pytest.approx(np.mean([one.metrics["t2v/R1"].value for one in scored]))
     interval = bootstrap_intervals(
         [one.rankings["t2v"] for one in scored], metrics=("R1",), groups=scored[0].text_video
     )["R1"]

@@ -164,7 +164,7 @@ def test_single_captions_and_the_commit_of_the_training_are_in_the_rows(tmp_path
     folder.write(dataclasses.replace(folder.read(), environment={"device": "cpu", "commit": "77ab03d"}))
     (found, *_) = build_report(workspace, "demo").rows
     stored = evaluation("val", skill=1.0).metrics["v2t_any/R1"]
-    assert found.metrics["v2t_any/R1"].value == stored["value"]
+    assert found.metrics["v2t_any/R1"].value == stored.value
     assert found.trained_commit == "77ab03d"
 
 

@@ -122,15 +122,6 @@ def test_a_leaking_prompt_is_refused_though_the_gallery_is_stored(scored: Scored
         scored.evaluate({"gallery_prompts": ["A"]})
 
 
-def test_a_record_without_its_options_answers_the_defaults_only(scored: Scored) -> None:
-    asked = {"protocols": ["raw"], "families": ["dsl"], "subsets": []}
-    for record in scored.evaluate(asked):
-        scored.run.write_evaluation(dataclasses.replace(record, inputs={}))
-    assert len(scored.evaluate(asked)) == 2
-    with pytest.raises(ProtocolError, match=r"test/raw.dsl of .* was scored with an unknown dsl_tau, asked 5.0: "):
-        scored.evaluate({**asked, "dsl_tau": 5.0})
-
-
 def test_other_videos_and_captions_are_another_question(scored: Scored) -> None:
     plain = {"protocols": ["raw"], "families": [], "subsets": []}
     scored.change_manifest(

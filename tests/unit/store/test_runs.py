@@ -12,7 +12,7 @@ import pytest
 
 from conical.core.errors import StoreError
 from conical.core.records import SplitCount
-from conical.metrics import EvaluationName, Ranking
+from conical.metrics import EvaluationName, MetricValue, Ranking
 from conical.store import (
     EvaluationRecord,
     RankedQueries,
@@ -51,7 +51,7 @@ def evaluation(split: str = "test", **changes: object) -> EvaluationRecord:
     record = EvaluationRecord(
         split=split,
         protocol="raw",
-        metrics={"t2v/R1": {"value": 50.0, "low": 0.0, "high": 100.0}},
+        metrics={"t2v/R1": MetricValue(50.0, 0.0, 100.0), "t2v/MeanR": MetricValue(1.5)},
         num_queries=2,
         num_gallery=2,
         has_ties=False,
@@ -65,6 +65,9 @@ def evaluation(split: str = "test", **changes: object) -> EvaluationRecord:
         hashes={"queries": "q", "gallery": "g"},
         settings={"fusion": {"weight": 0.5, "chosen_on": "val"}},
         completeness={"train": SplitCount(expected=4, found=4), "test": SplitCount(expected=3, found=2)},
+        inputs={"options": {"dsl_tau": 5.0}, "data": {"test": "h"}},
+        note="supplements weigh 0.5",
+        uses_target=True,
     )
     return dataclasses.replace(record, **changes)
 
@@ -187,17 +190,16 @@ def test_each_protocol_family_and_subset_has_files_of_its_own(tmp_path: Path) ->
     ]
 
 
-def test_an_evaluation_of_the_first_version_has_ranks_without_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["settings", "inputs", "completeness", "note", "uses_target"])
+def test_an_evaluation_that_lacks_a_field_is_refused(tmp_path: Path, name: str) -> None:
     folder = RunFolder(tmp_path)
-    folder.write_evaluation(evaluation(rankings={}))
+    folder.write_evaluation(evaluation())
     path = folder.evaluation_path(EvaluationName(split="test"))
     plain = json.loads(path.read_text())
-    for name in ("family", "subset", "hashes", "settings", "completeness"):
-        del plain[name]
+    del plain[name]
     path.write_text(json.dumps(plain))
-    read = folder.read_evaluation("test")
-    assert read is not None
-    assert (read.rankings, read.hashes, read.is_partial, read.expected_videos) == ({}, {}, False, 2)
+    with pytest.raises(StoreError, match=rf"cannot be read \('{name}'\): score the run again"):
+        folder.read_evaluation("test")
 
 
 def test_arrays_without_their_json_are_no_evaluation(tmp_path: Path) -> None:

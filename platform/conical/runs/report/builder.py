@@ -15,7 +15,6 @@ from conical.engine.source import DataSource
 from conical.metrics import Comparison
 from conical.reports import (
     ErrorBrowser,
-    MetricValue,
     Provenance,
     ReportData,
     RunRow,
@@ -188,15 +187,14 @@ def result_row(record: RunRecord, scored: EvaluationRecord, label: str) -> RunRo
         run_id=record.tracking_id,
         protocol=scored.name.scores,
         split=scored.name.part,
-        metrics={
-            name: MetricValue(found["value"], found["low"], found["high"]) for name, found in scored.metrics.items()
-        },
+        metrics=scored.metrics,
         num_queries=scored.num_queries,
         num_gallery=scored.num_gallery,
         comparable=comparable_hash(scored),
         has_ties=scored.has_ties,
         trained_commit=record.environment.get("commit", ""),
         note="; ".join(note for note in notes if note),
+        uses_target=scored.uses_target,
     )
 
 

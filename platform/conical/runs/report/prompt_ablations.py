@@ -9,8 +9,8 @@ import numpy as np
 
 from conical.captioning.mix import HUMAN
 from conical.core.hashing import stable_hash
-from conical.metrics import bootstrap_intervals
-from conical.reports import Ablation, AblationLine, MetricValue
+from conical.metrics import MetricValue, bootstrap_intervals
+from conical.reports import Ablation, AblationLine
 from conical.runs.comparison import compare_methods
 from conical.runs.report.methods import Method, ReportedRun, are_comparable, trained_methods
 from conical.store import EvaluationRecord
@@ -137,10 +137,9 @@ def _line(method: Method, change: str, base: Method, *, split: str, protocol: st
 
 def _mean_metrics(scored: Sequence[EvaluationRecord]) -> dict[str, MetricValue]:
     """As stored for one run; over seeds their mean, with an interval over queries."""
-    means = {name: float(np.mean([found.metrics[f"t2v/{name}"]["value"] for found in scored])) for name in _METRICS}
     if len(scored) == 1:
-        bounds = {name: scored[0].metrics[f"t2v/{name}"] for name in _METRICS}
-        return {name: MetricValue(means[name], bounds[name]["low"], bounds[name]["high"]) for name in _METRICS}
+        return {name: scored[0].metrics[f"t2v/{name}"] for name in _METRICS}
+    means = {name: float(np.mean([found.metrics[f"t2v/{name}"].value for found in scored])) for name in _METRICS}
     rankings = [found.rankings["t2v"] for found in scored]
     intervals = bootstrap_intervals(rankings, metrics=_METRICS, groups=scored[0].text_video)
     return {name: MetricValue(means[name], intervals[name].low, intervals[name].high) for name in _METRICS}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from conical.metrics import bootstrap_intervals, rank_both_directions, rank_embeddings
-from conical.metrics.blockwise import TILE
+from conical.metrics.tiles import TILE
 
 DIM = 512
 # the argsort recipe holds the matrix twice and an integer a score: 6 GB at 20,000

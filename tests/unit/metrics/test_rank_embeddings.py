@@ -160,7 +160,7 @@ def test_metrics_of_embeddings_are_those_of_their_matrix() -> None:
     assert list(ours.directions()) == list(whole.directions()) == ["t2v", "v2t", "v2t_any"]
     for name, direction in ours.directions().items():
         assert direction.values() == whole.directions()[name].values()
-        assert direction.intervals == whole.directions()[name].intervals
+        assert direction.metrics == whole.directions()[name].metrics
     assert embedding_metrics(np.eye(3), np.eye(3)).v2t_any is None
 
 

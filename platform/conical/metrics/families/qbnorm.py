@@ -1,4 +1,4 @@
-"""Changes of the scores at test time. They look at all queries at once, so their numbers are families of their own."""
+"""Querybank normalisation: entries of the gallery that many foreign queries like too are lowered."""
 
 from __future__ import annotations
 
@@ -8,39 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conical.core.options import require
-from conical.metrics.ranks import Matrix, as_array
-
-
-def dual_softmax(similarity: Matrix, *, tau: float = 100.0) -> NDArray[np.float64]:
-    """Weigh each score by how much its gallery entry prefers that query among all queries (family `dsl`).
-
-        rescored_ij = s_ij exp(tau s_ij) / sum_i' exp(tau s_i'j)
-
-    Rows are the queries: for v2t give the transposed matrix. The formula is meant for scores above zero; a negative
-    score moves up when its weight is small, as in the source.
-
-    Args:
-        similarity: (query, gallery) scores, finite.
-        tau: scale of the scores inside the softmax, above 0.
-
-    Returns:
-        (query, gallery) rescored, float64: at tau 100 the weights of float32 can become zero, and many scores equal.
-
-    Raises:
-        ValueError: shape, scale or scores are wrong.
-
-    Source: Cheng et al. 2021, "Improving Video-Text Retrieval by Multi-Stream Corpus Alignment and Dual Softmax Loss".
-
-    The first column is claimed by row 0 (weight 3/4 against 1/4 at tau = log 3), the second is equally near to both:
-
-    >>> dual_softmax(np.array([[1.0, 0.5], [0.0, 0.5]]), tau=float(np.log(3))).round(3).tolist()
-    [[0.75, 0.25], [0.0, 0.25]]
-    """
-    require(0 < tau < float("inf"), f"tau must be a finite number > 0, got {tau}")
-    scores = _finite_scores("similarity", similarity, rows="query", family="a dual softmax").astype(np.float64)
-    logits = tau * (scores - scores.max(axis=0))
-    weights = np.exp(logits)
-    return cast(NDArray[np.float64], scores * weights / weights.sum(axis=0))
+from conical.metrics.families.family import Family, finite_scores
+from conical.metrics.tiles import Matrix
 
 
 def qb_norm(
@@ -82,8 +51,8 @@ def qb_norm(
     [[-2.0, 1.0], [1.0, 2.0]]
     """
     require(0 < beta < float("inf"), f"beta must be a finite number > 0, got {beta}")
-    scores = _finite_scores("similarity", similarity, rows="query", family="QB-Norm")
-    bank = _finite_scores("bank_similarity", bank_similarity, rows="bank", family="QB-Norm")
+    scores = finite_scores("similarity", similarity, rows="query", family="QB-Norm")
+    bank = finite_scores("bank_similarity", bank_similarity, rows="bank", family="QB-Norm")
     num_gallery = scores.shape[1]
     require(
         bank.shape[1] == num_gallery,
@@ -98,16 +67,12 @@ def qb_norm(
     return cast(NDArray[np.floating[Any]], np.where(is_rescored[:, None], scores - log_sum, scores))
 
 
-def _finite_scores(name: str, matrix: Matrix, *, rows: str, family: str) -> NDArray[Any]:
-    require(
-        matrix.ndim == 2 and min(matrix.shape) > 0,
-        f"{name} must be ({rows}, gallery) with at least one of each, got shape {tuple(matrix.shape)}",
-    )
-    scores = as_array(matrix)
-    is_bad_row = ~np.isfinite(scores).all(axis=1)
-    require(
-        not is_bad_row.any(),
-        f"{name} must be finite for {family}, got NaN or infinity in row {int(np.argmax(is_bad_row))}: "
-        "look at that row's embedding, or leave the family out",
-    )
-    return scores
+QBNORM = Family(
+    name="qbnorm",
+    rescore=qb_norm,
+    parameters={"beta": 20.0, "k": 1},
+    options={"beta": "qbnorm_beta", "k": "qbnorm_k"},
+    scale="beta",
+    needs_bank=True,
+    note="QB-Norm at beta {beta:g}, k {k}, bank of {bank}",
+)
