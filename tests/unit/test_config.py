@@ -14,7 +14,7 @@ import pytest
 
 from conical.captioning import PromptMix
 from conical.config import Experiment, load_experiment, parse_experiment
-from conical.config.tables import assign, flatten
+from conical.config.nested import assign, flatten
 from conical.core.errors import ConfigError
 from conical.video.recipe import FrameRecipe
 

@@ -17,8 +17,8 @@ import tomli_w
 from conical.captioning.mix import PromptMix
 from conical.captioning.options import CaptionOptions
 from conical.config.check import MIX_SCHEMA, check
+from conical.config.nested import assign, difference, dotted_names, flatten, merge, without_none
 from conical.config.options import RayOptions, TrackingOptions, TuneOptions
-from conical.config.tables import assign, difference, dotted_names, flatten, merge, without_none
 from conical.core.options import Options, did_you_mean, require
 from conical.datasets.options import DatasetOptions
 from conical.engine.options import EvaluateOptions, OptimOptions

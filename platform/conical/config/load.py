@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conical.config.experiment import Experiment, parse_experiment
-from conical.config.tables import assign, merge
+from conical.config.nested import assign, merge
 from conical.core.errors import ConfigError
 
 

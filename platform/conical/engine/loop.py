@@ -127,7 +127,7 @@ def train(
         def save(folder: Path) -> None:
             save_checkpoint(folder, objective=objective, optimiser=optimiser, best=best, state=state)
 
-        where = {"epoch": state.epochs_done, "steps_done": state.steps_done, "total_steps": total_steps}
+        where: dict[str, Any] = {"epoch": state.epochs_done, "steps_done": state.steps_done, "total_steps": total_steps}
         report(EpochReport(**where, **more, val_metrics=val.values, save=save))
 
     if resume_from is not None:

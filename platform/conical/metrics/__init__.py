@@ -1,7 +1,6 @@
 """Retrieval metrics: ranks with a tie rule, recalls in both directions, intervals, paired comparison, names."""
 
 from conical.metrics.alignment import require_unique_ids
-from conical.metrics.counting import BothRankings
 from conical.metrics.families.dsl import dual_softmax
 from conical.metrics.families.family import Family
 from conical.metrics.families.qbnorm import qb_norm
@@ -32,6 +31,7 @@ from conical.metrics.recall import (
 )
 from conical.metrics.significance import Interval, bootstrap_intervals, compare
 from conical.metrics.subset import restrict_queries
+from conical.metrics.tile_counts import BothRankings
 from conical.metrics.values import MetricValue
 
 __all__ = [

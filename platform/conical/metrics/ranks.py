@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from conical.core.options import require, require_choice
 from conical.metrics.alignment import Ids, Positives, checked_owner, flat_positives, require_unique_ids
-from conical.metrics.counting import BothRankings, count_both, count_rows
 from conical.metrics.ranking import TIES, Ranking
+from conical.metrics.tile_counts import BothRankings, count_both, count_rows
 from conical.metrics.tiles import TILE, Matrix, MatrixTiles, ProductTiles
 
 

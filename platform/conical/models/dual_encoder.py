@@ -5,7 +5,6 @@ Shapes: B clips, F frames per clip, H x W pixels, T texts, L tokens, D embedding
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor, nn
 
 from conical.core.errors import ConfigError
-from conical.core.hashing import stable_hash
+from conical.models.architecture import build_tokenizer, config_preprocess, known_name
 from conical.models.heads import build_head
 from conical.models.options import ModelOptions
 from conical.models.weight_files import load_clip, load_head_beside
@@ -161,7 +160,7 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
     """
     import open_clip
 
-    card, name = options.card, _known_name(options)
+    card, name = options.card, known_name(options)
     weights = Path(card.weights)
     is_local = weights.suffix in (".safetensors", ".pt", ".pth", ".bin")
     if is_local and not weights.is_file():
@@ -172,7 +171,7 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
     if is_local:
         with _without_root_warnings():  # open_clip would say that the model is random: we load it in the next line
             clip = open_clip.create_model(name, pretrained=None, pretrained_text=False)
-        told = _config_preprocess(card.architecture) | load_clip(clip, weights)
+        told = config_preprocess(card.architecture) | load_clip(clip, weights)
     else:
         clip = open_clip.create_model(name, pretrained=card.weights)
         told = {}
@@ -188,29 +187,6 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
         mean=preprocess["mean"],
         std=preprocess["std"],
     )
-
-
-def model_config(options: ModelOptions) -> dict[str, Any]:
-    """The model's config in open_clip's form; no weights are loaded.
-
-    Raises:
-        ConfigError: the model is unknown.
-    """
-    import open_clip
-
-    config: dict[str, Any] = open_clip.get_model_config(_known_name(options))
-    return config
-
-
-def build_tokenizer(options: ModelOptions) -> Any:
-    """The model's tokenizer: texts to (T, context_length) integers.
-
-    Raises:
-        ConfigError: the model is unknown.
-    """
-    import open_clip
-
-    return open_clip.get_tokenizer(_known_name(options))
 
 
 def embedding_width(clip: Any) -> int:
@@ -246,49 +222,6 @@ def _count_tokens(tokenizer: Any, text: str) -> int:
     if hasattr(tokenizer, "encode"):
         return len(tokenizer.encode(text))
     return len(tokenizer.tokenizer.encode(text, add_special_tokens=False))  # a Hugging Face text tower
-
-
-def _known_name(options: ModelOptions) -> str:
-    """The model's name in open_clip's table."""
-    import open_clip
-
-    name = _register_local_config(options.card.architecture)
-    if name not in open_clip.list_models():
-        raise ConfigError(
-            f"model.name {options.name!r} is unknown: use a card, a name of open_clip.list_models(), or the path of a "
-            "model-config JSON"
-        )
-    return name
-
-
-def _register_local_config(architecture: str) -> str:
-    """Make a local model-config JSON known to open_clip under a name of its own; other names pass through."""
-    import open_clip
-
-    if not architecture.endswith(".json"):
-        return architecture
-    content = _read_config(architecture)
-    config = content.get("model_cfg", content)
-    # by content: two files of one name must not replace each other in open_clip's global table
-    name = f"conical-{stable_hash(config)}"
-    open_clip.factory._MODEL_CONFIGS[name] = config
-    return name
-
-
-def _config_preprocess(architecture: str) -> dict[str, list[float]]:
-    """`mean` and `std` of the pixels, where a local model-config JSON says them."""
-    if not architecture.endswith(".json"):
-        return {}
-    told = _read_config(architecture).get("preprocess_cfg", {})
-    return {key: told[key] for key in ("mean", "std") if key in told}
-
-
-def _read_config(architecture: str) -> dict[str, Any]:
-    path = Path(architecture)
-    if not path.is_file():
-        raise ConfigError(f"model config {architecture!r} is not a file: give an open_clip model-config JSON")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 @contextmanager

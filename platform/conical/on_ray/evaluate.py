@@ -66,9 +66,8 @@ def evaluate_run(
     stale = stale_evaluations(run, known, options, experiment=experiment, workspace=workspace)
     if stale:
         # whoever looks at the run in MLflow must see it too
-        tracker.tag(
-            record.tracking_id, {"conical.stale": "; ".join(f"{one.scored.name} {one.reason}" for one in stale)}
-        )
+        reasons = "; ".join(f"{one.scored.name} {one.reason}" for one in stale)
+        tracker.tag(record.tracking_id, {"conical.stale": reasons})
         refuse_stale(stale, run)
     missing = tuple(name for name in names if found[name] is None)
     is_forced = any(name.split == "test" for name in missing) and is_losing_trial(run, allow=allow_trial)

@@ -120,6 +120,7 @@ def _send_chatter_to(path: Path) -> None:
             continue
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
+            handler.close()  # Ray's own file
         logger.addHandler(_Chatter(path))
         logger.propagate = False
         logger.setLevel(logging.INFO)

@@ -83,10 +83,8 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> 
     optuna.logging.disable_default_handler()  # it writes to the terminal
 
     options = experiment.tune
-    aim: dict[str, Any] = {
-        "metric": experiment.select_by,
-        "mode": "max" if higher_is_better(experiment.select_by) else "min",
-    }
+    mode = "max" if higher_is_better(experiment.select_by) else "min"
+    aim: dict[str, Any] = {"metric": experiment.select_by, "mode": mode}
     trainable = ray_tune.with_resources(
         ray_tune.with_parameters(run_trial, settings=experiment.to_dict(), workspace=str(workspace.root)),
         {"CPU": 1.0, **({"GPU": 1.0} if experiment.ray.use_gpu else {})},

@@ -18,9 +18,12 @@ from typing import Any
 
 from conical.captioning.mix import HUMAN
 from conical.config import Experiment
-from conical.core.hashing import stable_hash
+from conical.core.errors import DataError, UserError
+from conical.core.hashing import file_fingerprint, stable_hash
 from conical.core.registry import source_fingerprint
+from conical.engine.options import EvaluateOptions
 from conical.engine.source import DataSource
+from conical.metrics import EvaluationName
 from conical.models.options import weights_revision
 from conical.runs.provenance import code_hash
 from conical.runs.refusals import leak_free_list

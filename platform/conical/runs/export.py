@@ -69,7 +69,7 @@ def _is_export(folder: Path) -> bool:
 
 
 def _write(run: RunFolder, experiment: Experiment, folder: Path) -> None:
-    from conical.models.dual_encoder import build_tokenizer, model_config
+    from conical.models.architecture import build_tokenizer, model_config
     from conical.models.weight_files import read_preprocess
 
     record, model = run.read(), model_config(experiment.model)

@@ -15,7 +15,7 @@ from conical.datasets import DATASETS
 from conical.metrics import DIRECTIONS, METRICS
 from conical.models import MODELS
 from conical.models.heads import head_card
-from conical.reports import HEADINGS, MetricValue, format_metric
+from conical.reports import HEADINGS, format_metric
 from conical.store import EvaluationRecord, RunFolder, RunRecord
 
 # tables of the settings that make a model or its numbers; the others say where and how it ran
@@ -131,19 +131,16 @@ def _numbers(run: RunFolder, record: RunRecord) -> Iterator[str]:
 def _evaluation(scored: EvaluationRecord, record: RunRecord) -> str:
     title = f"### {scored.name.part}, protocol {scored.name.scores}"
     lines = [
-        (direction, *(format_metric(_value(scored, f"{direction}/{metric}")) for metric in METRICS))
+        (direction, *(format_metric(scored.metrics.get(f"{direction}/{metric}")) for metric in METRICS))
         for direction in DIRECTIONS
         if f"{direction}/R1" in scored.metrics
     ]
     looks = record.looks_note(scored.name) if scored.split == "test" else ""
-    notes = [note for note in (scored.settings_note, scored.partial_note, looks) if note]
+    mark = "the queries use the target video" if scored.uses_target else ""
+    notes = [note for note in (mark, scored.settings_note, scored.partial_note, looks) if note]
     counts = f"{scored.num_queries:,} queries, {scored.num_gallery:,} videos"
     text = escape_markdown("; ".join((counts, *notes)))
     return f"{title}\n\n{text}.\n\n{_table(('direction', *(HEADINGS[metric] for metric in METRICS)), lines)}"
-
-
-def _value(scored: EvaluationRecord, name: str) -> MetricValue | None:
-    return scored.metrics.get(name)
 
 
 def _settings(experiment: Experiment) -> str:

@@ -76,8 +76,8 @@ def refuse_stale(stale: Sequence[Stale], run: RunFolder) -> None:
     for one in stale:
         record = run.read()
         raise ProtocolError(
-            f"{one.scored.name} of run {record.key} ({record.label}) was scored {one.reason}: conical evaluate --repeat "
-            "scores again"
+            f"{one.scored.name} of run {record.key} ({record.label}) was scored {one.reason}: "
+            "conical evaluate --repeat scores again"
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conical.config import Experiment
-from conical.config.tables import flatten
+from conical.config.nested import flatten
 from conical.core.hashing import stable_hash
 from conical.core.progress import Progress, Report
 from conical.metrics import merit, readable

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from conical.core.errors import ConicalError, StoreError
 from conical.engine.checkpoint import RunState
@@ -19,6 +18,7 @@ from conical.engine.options import OptimOptions
 from conical.engine.selection import ValScore
 from conical.losses import LossOptions
 from conical.metrics import Ranking
+from conical.models.weight_files import read_encoder_state
 from conical.store import RankedQueries
 from unit.engine.engine_factory import batch_plan
 
@@ -104,7 +104,8 @@ def test_the_epoch_that_is_kept_has_the_highest_recall_or_the_lowest_rank(new_en
     name = f"val/raw/t2v/{metric}"
     objective, state, _ = run(new_encoder, epochs=4, values=values, folder=tmp_path, metric=name)
     assert (state.best_epoch, state.best_value) == (best_epoch, float(values[best_epoch]))
-    kept = load_file(tmp_path / str(best_epoch) / "best.safetensors")
+    kept = read_encoder_state(objective.encoder, tmp_path / str(best_epoch) / "best" / "encoder.safetensors")
+    assert kept.keys() == objective.encoder.state_dict().keys()
     assert all(torch.equal(tensor, kept[key]) for key, tensor in objective.encoder.state_dict().items())
     # a restart in between chooses the same
     _, resumed, _ = run(new_encoder, epochs=4, values=values[2:], resume_from=tmp_path / "1", metric=name)

@@ -194,13 +194,20 @@ def test_the_card_shows_stored_numbers_settings_and_hashes(run: RunFolder, tmp_p
     scored = run.read_evaluation("test")
     assert scored is not None
     first = scored.metrics["t2v/R1"]
-    assert f"| t2v | {first['value']:.1f} [{first['low']:.1f}, {first['high']:.1f}] |" in card
+    assert f"| t2v | {first.value:.1f} [{first.low:.1f}, {first.high:.1f}] |" in card
     assert card.index("### val, protocol raw") < card.index("### test, protocol raw")
     assert "The test split was looked at 2 times." in card
     assert "| `loss.tau_tv` | 41.5 |" in card
     assert "`loss.tau_ta`" not in card
     assert "| commit | c0ffee |" in card
     assert "| hash of manifest | 4acf |" in card
+
+
+def test_numbers_that_use_the_target_video_are_marked(run: RunFolder, tmp_path: Path) -> None:
+    mark = "the queries use the target video"
+    assert mark not in card_of(export_run(run, tmp_path / "out"))
+    run.write_evaluation(dataclasses.replace(evaluation("test", skill=1.0), uses_target=True))
+    assert mark in card_of(export_run(run, tmp_path / "out"))
 
 
 def test_the_card_shows_nothing_of_the_machine(run: RunFolder, tmp_path: Path) -> None:

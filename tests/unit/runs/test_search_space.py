@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conical.config import Experiment, load_experiment
-from conical.config.tables import flatten
+from conical.config.nested import flatten
 from conical.on_ray.tune import _to_ray_space as to_ray_space
 from conical.runs.search_space import starting_point, to_settings
 
