@@ -19,7 +19,7 @@ from conical.core.errors import ConfigError
 from conical.video.recipe import FrameRecipe
 
 
-@pytest.mark.parametrize("name", ["experiment", "tables"])
+@pytest.mark.parametrize("name", ["experiment", "nested"])
 def test_the_examples_in_the_docstrings_hold(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"conical.config.{name}"))
     assert results.attempted > 0

@@ -64,7 +64,11 @@ def stale_reason(now: Dependencies, scored: EvaluationRecord) -> str:
         if name in now.settings or name in then.settings:
             return f"with {name} {_words(then.settings.get(name))}, asked {_words(now.settings.get(name))}"
     data = [name for name in changes if now.data.get(name) and name in then.data]
-    return f"{'with another' if data == ['encoder'] else 'on other'} {', '.join(data)}" if data else ""
+    many = [name for name in data if " of " in name]  # `files of test` and the like; encoder and list are one thing
+    single = [name for name in data if name not in many]
+    words = [f"with another {' and '.join(single)}"] if single else []
+    words += [f"on other {', '.join(many)}"] if many else []
+    return " and ".join(words)
 
 
 def refuse_stale(stale: Sequence[Stale], run: RunFolder) -> None:

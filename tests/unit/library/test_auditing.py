@@ -12,8 +12,8 @@ import pytest
 from conical.config import Experiment
 from conical.core.errors import DataError, StoreError
 from conical.core.records import DatasetSummary, Failure, SampledFrames, SplitCount, VideoRecord
-from conical.datasets import read_dataset
 from conical.library.auditing import audit_dataset
+from conical.library.importing import import_dataset
 from conical.library.opening import find_folder, open_dataset
 from conical.store import (
     DatasetBook,
@@ -205,11 +205,14 @@ def test_frames_that_are_asked_for_are_preferred_then_those_of_most_videos(works
 @pytest.mark.shared_data
 @pytest.mark.skipif(not DATA.is_dir(), reason="real annotations are absent: set CONICAL_SHARED_DATA")
 def test_the_known_leaks_of_msrvtt_are_found(tmp_path: Path) -> None:
-    records, _ = read_dataset("msrvtt", DATA / "annotations" / "msrvtt", allow_missing=True, split="1k-A")
+    root = DATA / "annotations" / "msrvtt"
     workspace = Workspace.open(tmp_path)
-    write_manifest(workspace.manifest("msrvtt"), records)
-    audit = audit_dataset(workspace, "msrvtt", Experiment())
-    found = read_findings(workspace.audit("msrvtt"))
+    settings = {"name": "msrvtt", "root": str(root), "reader": {"split": "1k-A"}, "allow_missing": True}
+    experiment = Experiment().replace({f"dataset.{name}": value for name, value in settings.items()})
+    import_dataset(experiment, workspace)
+    folder = experiment.dataset.folder
+    audit = audit_dataset(workspace, folder, Experiment())
+    found = read_findings(workspace.audit(folder))
     # "train" of the known counts is train-9k, of which our val is a part
     assert len({one.video_a for one in found if one.kind == "shared-source" and one.split_a == "test"}) == 372
     overlapping = [one for one in found if one.kind == "overlap" and one.split_a == "test"]

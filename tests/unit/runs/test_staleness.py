@@ -11,8 +11,20 @@ from typing import Any
 import pytest
 
 from conical.core.errors import ProtocolError
+from conical.metrics import EvaluationName
 from conical.on_ray.evaluate import evaluate_run
-from conical.store import EvaluationRecord, RunFolder, Workspace, manifest_hash, read_manifest, write_manifest
+from conical.runs.staleness import stale_by_name, stale_notes
+from conical.store import (
+    CaptionLedger,
+    EvaluationRecord,
+    FrameRow,
+    FrameStore,
+    RunFolder,
+    Workspace,
+    manifest_hash,
+    read_manifest,
+    write_manifest,
+)
 from conical.store.audits import LeakFree, write_leak_free
 from unit.runs.scored_runs import small_experiment, write_run, write_workspace
 
@@ -20,8 +32,13 @@ CAPTIONED, PAIRED = "captioned-gallery", "paired-supplement"
 
 
 class NoTracker:
+    """Keeps the tags of the last run, as MLflow would."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+
     def tag(self, run_id: str, tags: dict[str, str]) -> None:
-        pass
+        self.tags |= tags
 
     def log(self, run_id: str, rows: object) -> None:
         pass
@@ -35,10 +52,11 @@ class Scored:
     experiment: Any
     workspace: Workspace
     run: RunFolder
+    tracker: NoTracker = dataclasses.field(default_factory=NoTracker)
 
     def evaluate(self, changes: dict[str, Any] | None = None, **options: bool) -> list[EvaluationRecord]:
         asked = self.experiment.replace({f"evaluate.{name}": value for name, value in (changes or {}).items()})
-        return evaluate_run(self.run, self.workspace, NoTracker(), asked.evaluate, **options)
+        return evaluate_run(self.run, self.workspace, self.tracker, asked.evaluate, **options)
 
     def change_manifest(self, change: Callable[[Any], Any]) -> None:
         path = self.workspace.manifest(self.experiment.dataset.folder)
@@ -128,24 +146,24 @@ def test_other_videos_and_captions_are_another_question(scored: Scored) -> None:
         lambda record: dataclasses.replace(record, captions=("other",)) if record.video_id == "train0" else record
     )
     assert len(scored.evaluate(plain)) == 1, "raw on test does not depend on train"
-    with pytest.raises(ProtocolError, match=r"raw.qbnorm of .* was scored on other videos or captions of train: "):
+    with pytest.raises(ProtocolError, match=r"raw.qbnorm of .* was scored on other captions of train: "):
         scored.evaluate({**plain, "families": ["qbnorm"]})
     scored.change_manifest(
         lambda record: dataclasses.replace(record, captions=("other",)) if record.video_id == "test0" else record
     )
-    with pytest.raises(ProtocolError, match=r"test/raw of .* was scored on other videos or captions of test: "):
+    with pytest.raises(ProtocolError, match=r"test/raw of .* was scored on other captions of test: "):
         scored.evaluate(plain)
     scored.change_manifest(lambda record: None if record.video_id == "test0" else record)
-    with pytest.raises(ProtocolError, match=r"test/raw of .* was scored on other videos \(8, now 7\): "):
+    with pytest.raises(
+        ProtocolError, match=r"test/raw of .* was scored on other files of test, captions of test, frames of test: "
+    ):
         scored.evaluate(plain)
 
 
 def test_another_leak_free_list_is_another_question(scored: Scored) -> None:
     asked = {"protocols": ["raw"], "families": []}
     scored.write_leak_free("test1", "test2", "test5")
-    with pytest.raises(
-        ProtocolError, match=r"test-leak-free/raw of .* was scored on another leak-free list, now of 3 videos: "
-    ):
+    with pytest.raises(ProtocolError, match=r"test-leak-free/raw of .* was scored with another leak-free list: "):
         scored.evaluate(asked)
     assert len(scored.evaluate({**asked, "subsets": []})) == 1
 
@@ -153,3 +171,85 @@ def test_another_leak_free_list_is_another_question(scored: Scored) -> None:
 def test_what_was_scored_is_shown_where_the_data_have_gone(scored: Scored) -> None:
     shutil.rmtree(scored.workspace.dataset(scored.experiment.dataset.folder))
     assert len(scored.evaluate()) == 18
+
+
+def _replace_files(scored: Scored) -> None:
+    """Other files behind two test videos, decoded again: what `ingest --verify` leaves."""
+    store = FrameStore.open(scored.workspace.frames(scored.experiment.dataset.folder, scored.experiment.frames.hash))
+    names = ["test0", "test1"]
+    rows = []
+    for name in names:
+        sampled = store.read(name)
+        changed = dataclasses.replace(sampled, frames=255 - sampled.frames)
+        rows.append(FrameRow(video_id=name, fingerprint="another file", sampled=changed))
+    store.drop(names)
+    store.write_part("again", rows)
+
+
+def _decode_otherwise(scored: Scored) -> None:
+    """The same file gives other frames: another decoder, or a part that was replaced by hand."""
+    store = FrameStore.open(scored.workspace.frames(scored.experiment.dataset.folder, scored.experiment.frames.hash))
+    sampled, mark = store.read("test0"), store.fingerprints()["test0"]
+    store.drop(["test0"])
+    changed = dataclasses.replace(sampled, frames=sampled.frames[:, ::-1].copy())
+    store.write_part("again", [FrameRow(video_id="test0", fingerprint=mark, sampled=changed)])
+
+
+def _mend_a_caption(scored: Scored) -> None:
+    scored.change_manifest(
+        lambda record: dataclasses.replace(record, captions=("mended",)) if record.video_id == "test0" else record
+    )
+
+
+def _edit_a_supplement(scored: Scored) -> None:
+    """A text under its old key, as only an editor of Parquet files can."""
+    ledger = CaptionLedger(scored.workspace.captions(scored.experiment.dataset.folder))
+    rows = ledger.records()
+    for part in ledger.path.glob("part*"):
+        part.unlink()
+    edited = [
+        dataclasses.replace(row, text="edited")
+        if (row.video_id, row.prompt_id) in (("test0", "B"), ("test0", "A"))
+        else row
+        for row in rows
+    ]
+    CaptionLedger(ledger.path).write_part("edited", edited)
+
+
+def _replace_the_encoder(scored: Scored) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(scored.run.encoder)
+    name = min(tensors)
+    save_file({**tensors, name: tensors[name] + 1}, scored.run.encoder)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "reason"),
+    [
+        (_replace_files, "test/raw", "on other files of test, frames of test"),
+        (_decode_otherwise, "test/raw", "on other frames of test"),
+        (_mend_a_caption, "test/raw", "on other captions of test"),
+        (_edit_a_supplement, f"test/{CAPTIONED}", "on other supplements of test"),
+        (_edit_a_supplement, f"test/{PAIRED}", "on other supplements of test"),
+        (_replace_the_encoder, "test/raw", "with another encoder"),
+    ],
+)
+def test_whatever_a_number_answers_for_is_noticed_everywhere(
+    scored: Scored, change: Callable[[Scored], None], name: str, reason: str
+) -> None:
+    parsed = EvaluationName(split="test", protocol=name.partition("/")[2])
+    asked = {"protocols": [parsed.protocol], "families": [], "subsets": []}
+    before = scored.evaluate(asked)
+    assert stale_notes([scored.run], parsed, scored.workspace) == []
+    change(scored)
+    with pytest.raises(ProtocolError, match=rf"^{name} of run .* was scored {reason}: "):
+        scored.evaluate(asked)
+    assert scored.tracker.tags["conical.stale"] == f"{name} {reason}"
+    (note,) = stale_notes([scored.run], parsed, scored.workspace)
+    assert note.startswith(f"Stale: {name} of ")
+    assert f"was scored {reason} than are there now" in note
+    assert stale_by_name(scored.run, before, scored.workspace) == {name: reason}
+    again = scored.evaluate(asked, repeat=True)
+    assert scored.tracker.tags["conical.stale"] == ""
+    assert stale_by_name(scored.run, again, scored.workspace) == {}
