@@ -1,4 +1,4 @@
-"""Captions/s, batched with a shared prefix, against one generate a prompt: `python jobs/bench_caption.py`."""
+"""Captions/s, batched with a shared prefix, against one generate per prompt: `python jobs/bench_caption.py`."""
 
 import json
 import sys

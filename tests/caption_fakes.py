@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from conical.captioning import CaptionerCard, CaptionOptions, CaptionText
 from conical.core.errors import ClusterError, ConfigError
 
-# Folder through which a test and the workers speak: `pids/` holds a file an actor, `slow` makes batches take a while.
+# Folder through which a test and the workers speak: `pids/` holds a file per actor, `slow` makes batches take a while.
 FOLDER_VARIABLE = "CONICAL_TEST_FAKES"
 POISON_LEVEL = 99
 NUM_FRAMES = 2

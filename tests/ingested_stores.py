@@ -16,7 +16,7 @@ _COLOURS = ("red", "green", "blue")
 
 
 def write_stores(experiment: Experiment, workspace: Workspace, sizes: Mapping[str, int]) -> None:
-    """Manifest and frames of `sizes[split]` clips a split; each clip is one colour of noise, its caption names it."""
+    """Manifest and frames of `sizes[split]` clips per split; each clip is one colour of noise, its caption names it."""
     names = [(split, number) for split, size in sizes.items() for number in range(size)]
     records = [
         VideoRecord(

@@ -22,7 +22,7 @@ WIDE = (
     / 8
 )
 
-# 8 texts, 4 videos as MSVD has them: many captions a video. Owners: 0 0 0 1 1 2 2 3
+# 8 texts, 4 videos as MSVD has them: many captions per video. Owners: 0 0 0 1 1 2 2 3
 OWNER = np.array([0, 0, 0, 1, 1, 2, 2, 3])
 TALL = (
     np.array(

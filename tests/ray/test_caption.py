@@ -222,5 +222,5 @@ def test_clips_that_kill_every_actor_end_the_job_instead_of_repeating_for_ever(
 
 def test_frames_of_another_number_than_the_captioner_watches_are_refused(tmp_path: Path) -> None:
     store = FrameStore(tmp_path, recipe={"num_frames": 10, "codec": "raw", "jpeg_quality": 95}, recipe_hash="ten")
-    with pytest.raises(ConfigError, match="watches exactly 2 frames a clip, but the frame store holds 10: ingest with"):
+    with pytest.raises(ConfigError, match="watches exactly 2 frames per clip, but the frame store holds 10: ingest"):
         run_captioning(records(), frames=store, ledger=CaptionLedger(tmp_path / "captions"), options=options())

@@ -101,6 +101,6 @@ def check_frames(frames: Sequence[NDArray[np.uint8]], card: CaptionerCard) -> No
             )
         if card.num_frames and clip.shape[0] != card.num_frames:
             raise ValueError(
-                f"captioner {card.name} watches exactly {card.num_frames} frames a clip, got {clip.shape[0]}: "
+                f"captioner {card.name} watches exactly {card.num_frames} frames per clip, got {clip.shape[0]}: "
                 f"ingest with num_frames = {card.num_frames} for it"
             )

@@ -137,9 +137,7 @@ def generate_texts(
 
     Args:
         model: a transformers model that generates.
-        tokenizer: its tokenizer.
         inputs: arguments of `generate`, with `input_ids` (batch, length) and `attention_mask`.
-        generation: length and sampling.
         seeds: one seed a row.
 
     Returns:

@@ -18,8 +18,6 @@ class CaptionRow:
 
     Args:
         key: content address, see `caption_key`.
-        video_id: which clip.
-        prompt: which prompt.
         sample: 0-based number of the text for this prompt.
         text: the rendered prompt; "" when `error` is set.
         error: why the prompt cannot be rendered for this clip.
@@ -59,7 +57,6 @@ def caption_key(
     """Content address of one text.
 
     Args:
-        video_id: which clip.
         clip: fingerprint of the clip's file; "" if unknown.
         frame_recipe: hash of the recipe of the frames watched.
         prompt: the prompt; its hash stands for id, version and text.
@@ -100,10 +97,7 @@ def caption_rows(
     """All texts of one clip, prompts in order and the samples of a prompt together.
 
     Args:
-        video_id: which clip.
-        captions: its human captions.
         options: prompts, samples and generation settings.
-        card: the captioner.
         frame_recipe: hash of the recipe of the frames watched.
         clip: fingerprint of the clip's file; "" if unknown.
 

@@ -11,7 +11,7 @@ from conical.captioning.prompts import PROMPTS
 from conical.core.options import require
 
 HUMAN = "human"
-# what the talk recommends: A and B help, C less (docs/method.md 3)
+# what [CEO25] recommends: A and B help, C less (docs/method.md 3)
 _DEFAULT = {HUMAN: 0.4, "A": 0.4, "B": 0.2}
 _SUM_TOLERANCE = 1e-6
 
@@ -20,7 +20,7 @@ class PromptMix(Mapping[str, float]):
     """A point on the simplex, source to share.
 
     Searching mixes never captions again: a mix only weighs texts that exist. The mapping cannot be changed. It is in a
-    fixed order (human, the prompts of the talk, the user's own by name) and without sources of share 0, so that two
+    fixed order (human, the prompts of [CEO25], the user's own by name) and without sources of share 0, so that two
     mixes of the same shares are equal, hash alike and draw alike however they were written.
 
     Args:
@@ -94,5 +94,5 @@ class PromptMix(Mapping[str, float]):
 
 
 def _place(source: str) -> tuple[bool, bool, str]:
-    """Sorts human first, then the prompts of the talk, then the user's own."""
+    """Sorts human first, then the prompts of [CEO25], then the user's own."""
     return source != HUMAN, source not in PROMPTS, source

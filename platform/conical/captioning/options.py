@@ -74,7 +74,7 @@ class CaptionOptions(Options):
         revision: commit or tag on the hub; None: the newest, whose commit goes into the ledger.
         prompts: ids of the prompts, each once.
         custom_prompts: further prompts, id to text; `{caption}` in a text stands for the human caption.
-        samples: texts a clip and prompt, >= 1. A prompt that reads the human caption gets another one each time.
+        samples: texts per clip and prompt, >= 1. A prompt that reads the human caption gets another one each time.
         batch_size: clips captioned at once, >= 1; part of no key, but a re-run must keep it to be bit-identical, since
             the rounding of a batched product may depend on its shape.
         num_frames: frames that a video model watches (Video-LLaVA: exactly 8).

@@ -1,6 +1,6 @@
 """Prompts as versioned text. A caption's key holds the hash of its prompt, so an edited prompt never reuses old rows.
 
-The three levels are those of the talk (`docs/method.md` 3): A supplements the human caption and is given it, B is brief
+The three levels are those of [CEO25] (`docs/method.md` 3): A supplements the human caption and is given it, B is brief
 with details, C is simple. B and C see the video alone, which is why only they may enter a gallery.
 """
 

@@ -23,7 +23,6 @@ class CaptionerInfo:
         summary: what it does, one line.
         build: the class; it imports its heavy libraries when built.
         source: where the model comes from.
-        licence: of the weights.
         watches: whether the video is seen at all.
     """
 
@@ -56,7 +55,7 @@ CAPTIONERS: dict[str, CaptionerInfo] = {
         name="text-rewriter",
         summary="any chat model of transformers; rewrites the human caption, never sees the video",
         build=TextRewriter,
-        source="the hub or a folder; stands for the talk's OpenChat comparison",
+        source="the hub or a folder; stands for [CEO25]'s OpenChat comparison",
         licence="of the model chosen",
         watches=False,
     ),

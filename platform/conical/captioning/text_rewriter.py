@@ -1,4 +1,4 @@
-"""Captions rewritten by a text-only language model that never sees the video: the talk's OpenChat comparison."""
+"""Captions rewritten by a text-only language model that never sees the video: [CEO25]'s OpenChat comparison."""
 
 from __future__ import annotations
 

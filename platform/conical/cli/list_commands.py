@@ -25,7 +25,6 @@ class _Listing:
     Args:
         header: heading of each column; the first names the line and is never broken.
         body: cells, line by line.
-        note: below the table.
     """
 
     header: Sequence[str]

@@ -215,7 +215,7 @@ def ui(port: Annotated[int, typer.Option(help="On loopback.")] = 5000, debug: De
 
 @app.command()
 def doctor(debug: Debug = False) -> None:
-    """Is this machine fit to run? One line a check; exit code 1 if one fails."""
+    """Is this machine fit to run? One line per check; exit code 1 if one fails."""
     from conical.cli.show import print_checks
     from conical.workbench.doctor.checks import run_checks
 

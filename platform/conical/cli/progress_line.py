@@ -1,4 +1,4 @@
-"""One live line a stage, with ETA; plain lines where the output is not a terminal."""
+"""One live line per stage, with ETA; plain lines where the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -22,11 +22,7 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class ProgressLine:
-    """Draws what stages report (`with`); a stage that ends leaves one line behind.
-
-    Args:
-        console: where to draw.
-    """
+    """Draws what stages report (`with`); a stage that ends leaves one line behind."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -80,7 +76,7 @@ class ProgressLine:
         self._bar.update(self._task, completed=step.done, total=step.total, rate=self._rate(step), note=step.note)
 
     def _rate(self, step: Step) -> str:
-        """Units a second since the stage began here; "" for what takes many seconds a unit."""
+        """Units per second since the stage began here; "" for what takes many seconds per unit."""
         seconds = self._told - self._started
         rate = (step.done - self._first) / seconds if seconds > 0 else 0.0
         return f"({rate:,.{1 if rate < 100 else 0}f}/s)" if rate >= 0.1 else ""

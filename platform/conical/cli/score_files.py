@@ -33,7 +33,7 @@ class ScoreOptions:
     Args:
         files: addresses of matrices, rows are texts; several are added up with the weights of `fuse`.
         embeddings: addresses of text and video embeddings, in place of matrices.
-        fuse: weights, one a matrix, with commas between.
+        fuse: weights, one per matrix, with commas between.
         positives: JSON file of the correct columns of each row; None: the diagonal.
         rescore: a family, one of `FAMILIES` or `package.module:NAME`; None: scores as they are.
         bank: where the family needs one: address of the scores of train captions against the same videos.

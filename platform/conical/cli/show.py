@@ -26,7 +26,7 @@ _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[bold red]
 
 
 def print_evaluations(console: Console, record: RunRecord, evaluations: Sequence[EvaluationRecord]) -> None:
-    """One table a split."""
+    """One table per split."""
     rows = [result_row(record, scored, record.label) for scored in evaluations]
     for group in group_rows(rows):
         console.print(rich_table(results_grid(group)))
@@ -53,7 +53,7 @@ def print_report(console: Console, data: ReportData, paths: ReportPaths) -> None
 
 
 def print_checks(console: Console, checks: Sequence[Check]) -> int:
-    """One line a check; returns the exit code."""
+    """One line per check; returns the exit code."""
     for check in checks:
         advice = f" -> {check.advice}" if check.advice else ""
         console.print(f"{_MARKS[check.status]} {check.name:<18} ", end="", highlight=False)

@@ -21,8 +21,6 @@ def print_ingest(console: Console, summary: IngestSummary, *, num_frames: int, f
     """The counts, then a line for each thing worth a look.
 
     Args:
-        console: where to print.
-        summary: what was done.
         num_frames: frames a clip that the recipe asks for.
         folder: of the frame store.
     """

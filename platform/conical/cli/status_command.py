@@ -28,7 +28,6 @@ def print_status(experiment: Experiment, workspace: Workspace) -> None:
     """One line per stage: dataset, frames, supplements, run, sweep, evaluations.
 
     Args:
-        experiment: its settings.
         workspace: what is looked at; nothing is written.
     """
     from conical.library.data_state import dataset_state, frames_state

@@ -20,7 +20,7 @@ def load_experiment(path: str | Path | None, overrides: Sequence[str] = ()) -> E
         overrides: `loss.tau_tv=40` and the like; the value is read as TOML, a bare word as text.
 
     Raises:
-        ConfigError: the file is absent or not TOML, or a key, type or value is refused; one line a fault.
+        ConfigError: the file is absent or not TOML, or a key, type or value is refused; one line per fault.
     """
     data = Experiment().to_dict()
     if path is not None:

@@ -34,7 +34,6 @@ class Finding:
     Args:
         kind: one of `FINDING_KINDS`.
         split_a: split of the video.
-        video_a: the video.
         split_b: split of the other video; "" where the finding is about one video.
         video_b: the other video, or the first of several; "" likewise.
         detail: one line for a person.
@@ -63,7 +62,6 @@ class SplitFindings:
     """Findings of one kind whose first video is in one split.
 
     Args:
-        num_findings: how many.
         num_videos: how many such videos.
         total_value: sum of the findings' values.
     """

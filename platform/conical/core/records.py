@@ -94,7 +94,6 @@ class DatasetSummary:
         name: registry name of the dataset.
         variant: which of its published splits into lists; "" where there is one only.
         splits: counts of videos; only splits of which something is expected.
-        num_captions: captions kept.
         num_blank_captions: captions of nothing but white space, left out.
         num_duplicate_captions: captions that repeat an earlier one of the same video, kept.
         lists: published list to the content address of its ids.
@@ -154,7 +153,6 @@ class Failure:
     """A bad input: counted, named and set aside.
 
     Args:
-        video_id: which clip.
         uri: where it was looked for.
         stage: `ingest` or `caption`.
         kind: one of `FAILURE_KINDS`.
@@ -177,18 +175,15 @@ class CaptionRecord:
 
     Args:
         key: content address of everything that determines the text.
-        video_id: which clip.
         prompt_id: `A`, `B`, `C` or a user's own.
         prompt_hash: hash of the prompt's text and version.
         sample: 0-based number of the sample for this prompt.
         text: the supplement; "" when status is not `ok`.
         status: `ok` or a failure kind.
-        captioner: registry name.
         model: name or path of the model.
         revision: revision or content hash of the weights.
         frame_recipe: hash of the frame recipe it watched.
         generation: JSON of the generation settings.
-        tokens_out: generated tokens.
         truncated: generation stopped at the limit, not at the end of the text.
         seconds: wall time of the batch divided by its rows.
     """

@@ -23,7 +23,7 @@ class Annotations:
     """The content of annotation files.
 
     Args:
-        videos: one record a video, `uri` "" where the file is to be found by its id under the root. Captions as they
+        videos: one record per video, `uri` "" where the file is to be found by its id under the root. Captions as they
             stand in the files, blank ones included: they are counted and left out later.
         lists: name of a published list (`train-9k`, `test-1k-A`) to its video ids as it holds them, in its order; those
             of the card's variant are compared with it by count and hash.
@@ -49,7 +49,6 @@ class PublishedList:
     """A list of video ids that is fixed, by a publication or, for a held-out val, by this package.
 
     Args:
-        count: how many.
         ids_hash: `hash_ids` of them; "": not known, only the count is asserted.
         is_ours: fixed by this package, not by a publication: a held-out validation split.
     """

@@ -28,9 +28,7 @@ def assemble(
     """Find the videos of a dataset and count what is there.
 
     Args:
-        annotations: from a reader.
         root: folder of the dataset.
-        name: of the dataset.
         allow_missing: keep videos without a file, with `uri` "", instead of refusing the dataset.
         videos: sub-folder of `root` that holds the videos; "": anywhere under the root.
 
@@ -91,9 +89,7 @@ def check_lists(annotations: Annotations, published: Mapping[str, Mapping[str, P
     """Compare the lists of a dataset with those that its publication fixes.
 
     Args:
-        annotations: from a reader.
         published: variant to list name to what the list must hold.
-        name: of the dataset.
 
     Raises:
         DataError: a list has another number of videos, or other ones.
@@ -118,7 +114,6 @@ def check_records(records: Sequence[VideoRecord], *, name: str, splits: Sequence
     """Refuse a dataset that contradicts itself.
 
     Args:
-        records: the videos.
         name: of the dataset, for the message.
         splits: splits that must have a video with a caption.
 

@@ -39,8 +39,6 @@ class DatasetCard:
     """One dataset.
 
     Args:
-        name: registry name.
-        description: one sentence.
         reader: called with the root and the reader's own options, gives annotations or records.
         source: where it is published.
         licence: of the videos and annotations.
@@ -141,7 +139,7 @@ def load(name: str, root: str | Path, **options: Any) -> list[VideoRecord]:
         options: as for `read_dataset`.
 
     Returns:
-        One record a video.
+        One record per video.
 
     Raises:
         ConfigError: no such dataset, or its reader has no such option.
@@ -171,7 +169,7 @@ def read_dataset(
         options: the reader's own, such as `file` of `manifest`.
 
     Returns:
-        One record a video, and what was counted.
+        One record per video, and what was counted.
 
     Raises:
         ConfigError: no such dataset, or its reader has no such option.

@@ -49,7 +49,6 @@ def find_videos(root: str | Path, names: Mapping[str, Sequence[str]]) -> FoundVi
     count as one, the first by path. Links are followed.
 
     Args:
-        root: the folder.
         names: video id to the names that its file may have, without extension.
 
     Returns:

@@ -25,7 +25,6 @@ def altered_videos(
     """Videos whose captions are not the published ones.
 
     Args:
-        name: of the dataset.
         lists: published list to its video ids, all of them.
         captions: video id to its captions.
 

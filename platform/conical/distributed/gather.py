@@ -65,7 +65,7 @@ def gather_with_grad(x: Float[Tensor, "local dim"]) -> Float[Tensor, "world dim"
 
 @torch.no_grad()
 def gather(x: Shaped[Tensor, "local ..."]) -> Shaped[Tensor, "world ..."]:
-    """Concatenate the rows of all ranks without gradient, for equally many rows a rank (video ids, counts).
+    """Concatenate the rows of all ranks without gradient, for equally many rows per rank (video ids, counts).
 
     Args:
         x: (local rows, ...), the same shape on each rank.
@@ -90,7 +90,7 @@ def gather(x: Shaped[Tensor, "local ..."]) -> Shaped[Tensor, "world ..."]:
 
 @torch.no_grad()
 def gather_rows(x: Shaped[Tensor, "local ..."]) -> Shaped[Tensor, "world ..."]:
-    """Concatenate the rows of all ranks without gradient, for any number of rows a rank, none included (evaluation).
+    """Concatenate the rows of all ranks without gradient, for any number of rows per rank, none included (evaluation).
 
     Args:
         x: (local rows, ...); all dimensions but the first are the same on each rank.

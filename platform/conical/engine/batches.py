@@ -48,7 +48,6 @@ class Batch:
 
     Args:
         video: (b,) number of each row's video; rows of one video are positives of each other, never negatives.
-        texts: b texts.
         frames: uint8, (b, frame, height, width, 3).
         degrees: (b,) rotation of each row's copy.
         flip: (b,) whether the copy is mirrored.
@@ -70,8 +69,7 @@ class BatchPlan:
         mix: chance of each text source.
         augment: which stored frames a row takes, and the range of the random copies.
         batch_size: rows of the global batch.
-        rows_per_video: rows of each video an epoch.
-        seed: of the run.
+        rows_per_video: rows of each video per epoch.
         rank: which share of each global batch is ours.
         world_size: number of ranks; divides `batch_size`.
 

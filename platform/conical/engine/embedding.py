@@ -26,7 +26,6 @@ class EvaluationSet:
     """Queries and gallery of one split, as the dataset has them (protocol `raw`).
 
     Args:
-        split: which split.
         video_ids: the gallery, V names without repetition.
         frames: uint8, (V, frame, height, width, 3).
         texts: the queries: T texts, each the tuple of its pieces.

@@ -98,15 +98,11 @@ def train(
     """Train, keeping the best encoder on val; the objective ends with that encoder loaded.
 
     Args:
-        objective: encoder and loss.
-        plan: the batches.
         options: epochs, rates and the like.
         score_val: scores the encoder on val; called on every rank, returns the same on each.
         select_metric: key of its values by which the best epoch is chosen; never one of test.
         report: called on every rank after each epoch, and once before the first.
         wrap: DDP, or nothing.
-        device: where to train.
-        resume_from: a checkpoint folder.
 
     Returns:
         Where the run ended.

@@ -21,7 +21,7 @@ class OptimOptions(Options):
         epochs: passes over the training rows, >= 0; 0 scores the model as it was loaded (zero-shot).
         batch_size: rows of the global batch, over all ranks, >= 2 (one row has no negative).
         rows_per_video: times each video is drawn in an epoch, each with a text of its own, >= 1. The number of human
-            captions a video (20 for MSR-VTT) gives the epoch of the caption-wise loaders.
+            captions per video (20 for MSR-VTT) gives the epoch of the caption-wise loaders.
         learning_rate: peak rate of AdamW, > 0.
         weight_decay: decoupled, on matrices only, >= 0.
         warmup_fraction: share of all steps with a linear rise, in [0, 1); a cosine to zero follows.

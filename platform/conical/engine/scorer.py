@@ -35,7 +35,6 @@ class Scores:
     """What a model did on a split.
 
     Args:
-        metrics: both directions.
         similarity: float32, (text, video): what the ranks of t2v come from, rescored where there is a family.
     """
 
@@ -56,7 +55,6 @@ class Scorer:
         sets: splits that are loaded already.
         prompts: those of the captioner, to see which of them read the human caption.
         subsets: subset to the ids of its test videos.
-        seed: of the bootstrap.
     """
 
     def __init__(
@@ -117,7 +115,6 @@ class Scorer:
         """Rank both directions; arguments and errors as for `score`.
 
         Args:
-            name: which evaluation.
             has_intervals: resample the queries, too.
         """
         data, protocol = self._data.split(name.split), self._options.protocol(name.protocol)

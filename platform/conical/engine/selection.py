@@ -83,9 +83,6 @@ def score_selection(encoder: DualEncoder, data: SelectionSet, options: EvaluateO
     """Score a model on the selection set under `raw`, and keep the ranks by the direction of a metric.
 
     Args:
-        encoder: the model.
-        data: the selection set.
-        options: batch size.
         metric: full name of the metric that is selected on.
 
     Raises:

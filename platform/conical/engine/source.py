@@ -19,7 +19,6 @@ class DataSource:
     """Which stored data a run reads; plain values, so that it travels to workers.
 
     Args:
-        workspace: root folder.
         dataset: folder of the dataset.
         frame_recipe: hash of the frame recipe.
         supplement_keys: which rows of the caption ledger.

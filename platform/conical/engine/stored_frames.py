@@ -61,6 +61,6 @@ def require_stored(num_frames: int, *, num_stored: int) -> None:
     """
     if num_frames > num_stored:
         raise ConfigError(
-            f"augment.num_frames must be at most the {num_stored} stored frames a clip, got {num_frames}: "
+            f"augment.num_frames must be at most the {num_stored} stored frames per clip, got {num_frames}: "
             "lower it or raise frames.num_frames"
         )

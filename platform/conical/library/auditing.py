@@ -48,7 +48,6 @@ def audit_dataset(workspace: Workspace, name: str, experiment: Experiment, repor
     """Look for leaks between splits and for what is missing, and write both lists.
 
     Args:
-        workspace: holds the dataset.
         name: of the dataset, or enough of the beginning.
         experiment: whose frames are preferred, and whose model counts tokens.
         report: told of frames read and compared.

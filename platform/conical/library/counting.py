@@ -27,7 +27,6 @@ class SplitCounts:
     """Counts of one split.
 
     Args:
-        videos: in the manifest.
         files: of these, with a file.
         frames: of these, with frames of the store that was looked at.
         captions: of all of its videos.
@@ -66,7 +65,6 @@ def dataset_statistics(
     """Count a dataset and draw its distributions.
 
     Args:
-        workspace: holds it.
         name: of the dataset, or enough of the beginning.
         experiment: whose frames are preferred, and whose model counts tokens.
         out: folder of the figures; None: `stats` in the dataset's folder.

@@ -49,8 +49,6 @@ def frames_state(
     Files are not hashed: a file that changed in its place is seen by `conical ingest --verify`.
 
     Args:
-        experiment: names the dataset.
-        workspace: holds it.
         recipe: of the encoder's or the captioner's frames.
         stage: what the line is called.
     """

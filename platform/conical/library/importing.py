@@ -19,7 +19,6 @@ class ImportedDataset:
     """A dataset as its files say it is now.
 
     Args:
-        records: the manifest.
         summary: what the import counted.
         root: folder that the manifest's addresses are relative to.
     """

@@ -18,7 +18,6 @@ class DatasetView:
 
     Args:
         folder: its name in the workspace.
-        records: the manifest.
         book: what its import counted.
         frames: the frame store that was asked for, else the one with most videos; None: nothing was ingested.
     """
@@ -38,7 +37,6 @@ def open_dataset(workspace: Workspace, name: str, *, recipe_hash: str = "") -> D
     """Open a dataset by its name.
 
     Args:
-        workspace: holds it.
         name: of its folder, or enough of the beginning.
         recipe_hash: frames that are preferred.
 
@@ -75,7 +73,7 @@ def find_folder(workspace: Workspace, name: str) -> str:
 
 def _frame_store(workspace: Workspace, folder: str, recipe_hash: str) -> FrameStore | None:
     stores = [FrameStore.open(card.parent) for card in sorted(workspace.frames(folder, "").glob("*/card.json"))]
-    # of equals the one with more frames a video tells more
+    # of equals the one with more frames per video tells more
     return max(
         stores,
         key=lambda store: (

@@ -25,7 +25,6 @@ class ShownVideo:
     """Where a sheet is.
 
     Args:
-        path: the PNG.
         undrawable: characters of its texts that no installed font has.
     """
 
@@ -39,9 +38,7 @@ def show_video(
     """Draw a video's frames and texts.
 
     Args:
-        workspace: holds the dataset.
         name: of the dataset, or enough of the beginning.
-        video_id: of the video.
         experiment: whose frames are preferred, and whose recipe samples a video that was not ingested.
         out: the PNG; None: `sheets/<video_id>.png` in the dataset's folder.
 

@@ -8,7 +8,7 @@ With t_i a caption's embedding, v_i its video's and a_i that of the same clip af
     L_ta   text to copy         alignment to its copy
     L_va   video to copy        elasticity preservation
 
-Each term is `info_nce` with its own scale; the talk leaves the positive out of the denominator (`"negatives"`) and sums
+Each term is `info_nce` with its own scale; [CEO25] leaves the positive out of the denominator (`"negatives"`) and sums
 in the one direction written here. It does not say how rows of the same clip are treated; we mask them (`video_ids`).
 """
 
@@ -77,8 +77,8 @@ def ceo_loss(
         tau_ta: scale of text to copy.
         tau_va: scale of video to copy.
         weights: (w_tv, w_ta, w_va), each >= 0, not all 0.
-        denominator: `"negatives"` (the talk's) or `"all"`.
-        symmetric: average each term with its reverse direction (the talk: no).
+        denominator: `"negatives"` ([CEO25]) or `"all"`.
+        symmetric: average each term with its reverse direction ([CEO25]: no).
         video_ids: (batch,) integers; rows that share one are masked out of each other's denominator.
 
     Returns:
@@ -87,7 +87,7 @@ def ceo_loss(
     Raises:
         ValueError: shapes differ, a scale, weight or choice is wrong, or there is no negative under `"negatives"`.
 
-    Source: Yang, Chen, Yao, ECAI 2025, Conical Embedding Optimization.
+    Source: [CEO25], see docs/method.md.
 
     All cosines are 1 at j = i and 0 elsewhere; under `"negatives"` each row gives 0 - tau:
 

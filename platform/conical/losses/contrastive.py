@@ -109,7 +109,7 @@ def _negatives(similarity: Tensor, video_ids: Tensor | None) -> Bool[Tensor, "ba
         return ~torch.eye(batch, dtype=torch.bool, device=similarity.device)
     require(
         video_ids.shape == (batch,) and not video_ids.is_floating_point(),
-        f"video_ids must be {batch} integers, one a row, got {video_ids.dtype} of shape {tuple(video_ids.shape)}",
+        f"video_ids must be {batch} integers, one per row, got {video_ids.dtype} of shape {tuple(video_ids.shape)}",
     )
     ids = video_ids.to(similarity.device)
     return ids[:, None] != ids[None, :]

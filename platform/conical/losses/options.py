@@ -19,14 +19,14 @@ class LossOptions(Options):
 
     Args:
         name: `ceo`, `info_nce`, or `package.module:CARD` of a loss from outside.
-        tau_tv: scale of text to video, in [1, 100]; it multiplies the cosines. The talk names no values; at 20 two
+        tau_tv: scale of text to video, in [1, 100]; it multiplies the cosines. [CEO25] names no values; at 20 two
             cosines 0.1 apart differ by a factor of 7. On the demo's val 20 was no worse than 50 (docs/log.md).
         tau_ta: scale of text to the transformed copy, in [1, 100].
         tau_va: scale of video to the transformed copy, in [1, 100].
         w_tv: weight of text to video, >= 0.
         w_ta: weight of text to copy, >= 0.
         w_va: weight of video to copy, >= 0.
-        denominator: `"negatives"` (the talk's) or `"all"` (ordinary InfoNCE).
+        denominator: `"negatives"` ([CEO25]) or `"all"` (ordinary InfoNCE).
         symmetric: average both directions of each term.
         is_learnable: the scales are trained, starting at the values above.
 

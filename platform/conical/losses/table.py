@@ -99,7 +99,7 @@ LOSSES: dict[str, LossCard] = {
         name="ceo",
         title="CEO",
         summary="caption, video and a transformed copy of the video attract one another",
-        source="Yang, Chen, Yao, ECAI 2025, Conical Embedding Optimization",
+        source="[CEO25], Yang, Chen, Yao, ECAI 2025",
         terms=("tv", "ta", "va"),
         call="conical.losses.ceo:ceo_terms",
     ),

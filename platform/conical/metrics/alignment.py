@@ -23,14 +23,12 @@ def checked_owner(text_video: NDArray[np.integer[Any]] | None, *, num_texts: int
 
     Args:
         text_video: (text,) columns, or None: text i belongs to video i.
-        num_texts: rows.
-        num_videos: columns.
 
     Returns:
         (text,) columns.
 
     Raises:
-        ValueError: not one existing column a text.
+        ValueError: not one existing column per text.
     """
     if text_video is None:
         require(
@@ -42,7 +40,7 @@ def checked_owner(text_video: NDArray[np.integer[Any]] | None, *, num_texts: int
     owner = np.asarray(text_video)
     require(
         owner.shape == (num_texts,) and owner.dtype.kind in "iu",
-        f"text_video must be {num_texts} integers, one a text, got {owner.dtype} of shape {owner.shape}",
+        f"text_video must be {num_texts} integers, one per text, got {owner.dtype} of shape {owner.shape}",
     )
     require(
         bool((owner >= 0).all() and (owner < num_videos).all()),
@@ -55,7 +53,7 @@ def checked_groups(video_groups: NDArray[Any] | None, *, num_videos: int) -> NDA
     """A label for each video; without any, each video is a group of its own.
 
     Raises:
-        ValueError: not one label a video.
+        ValueError: not one label per video.
     """
     if video_groups is None:
         return np.arange(num_videos)
@@ -71,8 +69,7 @@ def require_unique_ids(name: str, ids: Ids | None, *, count: int) -> None:
 
     Args:
         name: what messages call them.
-        ids: one a row, in the order of the rows; None: nothing to check.
-        count: rows.
+        ids: one per row, in the order of the rows; None: nothing to check.
 
     Raises:
         ValueError: another number of ids, an id that means padding (None, "" or -1), or an id twice.

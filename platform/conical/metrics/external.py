@@ -32,7 +32,7 @@ def fuse(matrices: Sequence[NDArray[Any]], weights: Sequence[float]) -> NDArray[
 
     Args:
         matrices: at least one, (query, gallery) each.
-        weights: one a matrix, finite; they need not add up to 1.
+        weights: one per matrix, finite; they need not add up to 1.
 
     Returns:
         (query, gallery).
@@ -73,7 +73,6 @@ def score_similarity(
         positives: the correct columns of each row; None: column i for row i.
         rescore: applied to each direction with its queries as rows.
         num_resamples: of the bootstrap, at least 1.
-        seed: of the bootstrap.
 
     Returns:
         Direction to metrics: t2v; where each text has one video, v2t by groups of texts; v2t_any, where a video has
@@ -108,7 +107,6 @@ def score_embeddings(
         video: (video, dim).
         positives: the correct videos of each text; None: video i for text i.
         num_resamples: of the bootstrap, at least 1.
-        seed: of the bootstrap.
 
     Raises:
         ValueError: a shape is wrong, or a row is zero, NaN or infinite.

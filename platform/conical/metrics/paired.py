@@ -20,7 +20,6 @@ class Comparison:
         metric: one of `METRICS`, or its full name (`test/raw/t2v/R1`) where the evaluation is known.
         difference: metric of a minus metric of b; recalls in percent points, the others in ranks.
         low: lower end of the paired interval of the difference.
-        high: upper end.
         verdict: one of `VERDICTS`; `no significant difference` exactly when the interval holds zero.
         wins: queries on which a is better; for several seeds, by the mean over them.
         losses: queries on which b is better.

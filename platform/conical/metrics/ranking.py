@@ -34,7 +34,6 @@ class Ranking:
         better: (num_queries,) wrong columns that score higher than the best correct one.
         tied: (num_queries,) wrong columns that score the same.
         positives_tied: (num_queries,) correct columns that share the best correct score, at least 1.
-        num_gallery: number of columns.
     """
 
     better: NDArray[np.int64]

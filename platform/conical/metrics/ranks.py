@@ -72,7 +72,7 @@ def rank_embeddings(
         queries: (query, dim), NumPy or torch, any real type, brought to the CPU; normalise first for cosines.
         gallery: (gallery, dim).
         positives: per query the correct rows of the gallery, or a vector with one each; None: row i for query i.
-        query_ids: one a query, checked for padding and repetition.
+        query_ids: one per query, checked for padding and repetition.
         gallery_ids: the same for the gallery.
         tile: rows of queries and of the gallery in one product, at least 1. Memory grows with its square; a score may
             change in its last digit with it, see `conical.metrics.tiles`.
@@ -109,7 +109,7 @@ def rank_both_directions(
         video: (video, dim).
         text_video: (text,) for each text the row of its video; None: text i belongs to video i. Videos without a text
             are distractors in t2v and no queries in v2t.
-        text_ids: one a text, checked for padding and repetition.
+        text_ids: one per text, checked for padding and repetition.
         video_ids: the same for the videos.
         tile: see `rank_embeddings`.
 

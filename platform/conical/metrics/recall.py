@@ -1,8 +1,8 @@
 """R@1, R@5, R@10, MedR and MeanR, text to video and video to text.
 
-A similarity matrix has one row a text and one column a video; `text_video` says which video each text belongs to, which
-covers one caption a video (MSR-VTT 1k-A), paragraphs (DiDeMo) and many captions a video (MSVD). For video to text with
-several captions a video the literature has two rules; both are computed:
+A similarity matrix has one row per text and one column per video; `text_video` says which video each text belongs to,
+which covers one caption per video (MSR-VTT 1k-A), paragraphs (DiDeMo) and many captions per video (MSVD). For video to
+text with several captions per video the literature has two rules; both are computed:
 
     v2t       rank the videos' caption groups, each by its best caption (CLIP4Clip's)
     v2t_any   rank all captions singly; the best of the own ones counts
@@ -37,7 +37,6 @@ class DirectionMetrics:
     Args:
         metrics: each of `METRICS` with its bootstrap interval over queries, resampled by video, and its values under
             the two extreme tie rules, which are equal without ties.
-        ranking: per query.
     """
 
     metrics: Mapping[str, MetricValue]
@@ -156,11 +155,10 @@ def retrieval_metrics(
         rescore: maps (query, gallery) scores to new ones, for example `dual_softmax`; applied to each direction with
             its queries as rows. Name such numbers with their family.
         rescore_v2t: for video to text another one, for example `qb_norm` with a bank of videos; None: `rescore`.
-        text_ids: one a row; padding and repetition are refused.
-        video_ids: one a column; padding and repetition are refused.
+        text_ids: one per row; padding and repetition are refused.
+        video_ids: one per column; padding and repetition are refused.
         num_resamples: of the bootstrap, at least 1; None: no intervals.
         confidence: of the intervals, in (0, 1).
-        seed: of the bootstrap.
 
     Returns:
         t2v, v2t and, where a video has several texts, v2t_any.
@@ -221,11 +219,10 @@ def embedding_metrics(
         video: (video, dim).
         text_video: as for `retrieval_metrics`.
         video_groups: as for `retrieval_metrics`.
-        text_ids: one a text; padding and repetition are refused.
-        video_ids: one a video; padding and repetition are refused.
+        text_ids: one per text; padding and repetition are refused.
+        video_ids: one per video; padding and repetition are refused.
         num_resamples: of the bootstrap, at least 1; None: no intervals.
         confidence: of the intervals, in (0, 1).
-        seed: of the bootstrap.
         tile: see `rank_embeddings`.
 
     Returns:
@@ -266,11 +263,9 @@ def direction_metrics(
     """Metrics of one direction out of its ranking.
 
     Args:
-        ranking: of its queries.
         groups: (query,) any labels; queries that share one are resampled together.
         num_resamples: of the bootstrap, at least 1; None: no intervals.
         confidence: of the intervals, in (0, 1).
-        seed: of the bootstrap.
 
     Raises:
         ValueError: a number or the shape of `groups` is wrong.

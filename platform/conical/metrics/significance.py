@@ -1,7 +1,7 @@
 """How sure a metric is, and whether two systems differ, by resampling the queries.
 
 Queries of one video are not independent, so whole groups of queries are resampled (a cluster bootstrap). Resamples are
-drawn once as counts a group; every metric is then a weighted mean or a weighted median of the same per-query values,
+drawn once as counts per group; every metric is then a weighted mean or a weighted median of the same per-query values,
 which takes a matrix product instead of a loop.
 """
 
@@ -28,12 +28,7 @@ Ranks: TypeAlias = Ranking | Sequence[Ranking] | NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Where a value lies, `low <= high`, in the unit of the value.
-
-    Args:
-        low: lower end.
-        high: upper end.
-    """
+    """Where a value lies, `low <= high`, in the unit of the value."""
 
     low: float
     high: float
@@ -57,7 +52,7 @@ def bootstrap_intervals(
     """Percentile intervals over resampled queries.
 
     Args:
-        ranks: (query,) or (seed, query) ranks from 1, or one `Ranking` or one a seed, whose ties then count by their
+        ranks: (query,) or (seed, query) ranks from 1, or one `Ranking` or one per seed, whose ties then count by their
             probability.
         metrics: which of `METRICS`.
         groups: (query,) any labels; queries that share one are resampled together. None: each on its own.
@@ -107,15 +102,14 @@ def compare(
     rough; `seed_differences` shows the raw spread).
 
     Args:
-        ranks_a: (query,) or (seed, query) ranks from 1, or one `Ranking` or one a seed, whose ties then count by their
-            probability.
+        ranks_a: (query,) or (seed, query) ranks from 1, or one `Ranking` or one per seed, whose ties then count by
+            their probability.
         ranks_b: the same queries in the same order, the same number of seeds.
         metric: one of `METRICS`.
         groups: (query,) any labels; queries that share one are resampled together.
         resample_seeds: draw seeds with replacement too.
         num_resamples: at least 1.
         confidence: in (0, 1).
-        seed: of the resampling.
 
     Returns:
         Difference a - b, its interval and the verdict.
@@ -153,7 +147,7 @@ def per_query(ranks: Ranks, metric: str) -> NDArray[np.float64]:
     """What a metric is the mean (or, for MedR, the median) of.
 
     Args:
-        ranks: (query,) or (seed, query) ranks from 1, or one `Ranking` or one a seed.
+        ranks: (query,) or (seed, query) ranks from 1, or one `Ranking` or one per seed.
         metric: one of `METRICS`.
 
     Returns:

@@ -18,7 +18,6 @@ def restrict_queries(
     """The same ranks, over the queries of some videos only.
 
     Args:
-        metrics: of all queries.
         text_video: (text,) column of each text's video, as `metrics` was made with.
         videos: (video,) whether the video's queries count: its texts in t2v, itself in v2t.
         bootstrap: `num_resamples`, `confidence` and `seed`, as for `direction_metrics`.
@@ -44,7 +43,7 @@ def restrict_queries(
     )
     require(
         videos.shape == (metrics.t2v.num_gallery,) and videos.dtype == np.bool_,
-        f"videos must be {metrics.t2v.num_gallery} booleans, one a video, got {videos.dtype} of shape {videos.shape}",
+        f"videos must be {metrics.t2v.num_gallery} booleans, one per video, got {videos.dtype} of shape {videos.shape}",
     )
     # v2t has one query a video that has a text, in the order of the columns
     asked = np.unique(owner)

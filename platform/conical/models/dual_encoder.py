@@ -30,7 +30,6 @@ class DualEncoder(nn.Module):
     """A CLIP with a head that makes one embedding of a clip from those of its frames.
 
     Args:
-        clip: an open_clip model.
         tokenizer: its tokenizer: texts to (T, context_length) integers.
         head: maps unit-length frame embeddings (B, F, D) to unit-length clip embeddings (B, D).
         head_name: what `model.head` calls it.

@@ -21,8 +21,6 @@ class ModelCard:
     Args:
         architecture: a model name of open_clip, or the path of a model-config JSON in open_clip's form.
         weights: a pretrained tag of open_clip, or the path of a checkpoint.
-        source: who published it.
-        licence: of the weights.
         image_size_px: side of the square frames it takes.
     """
 

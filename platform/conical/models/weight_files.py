@@ -31,7 +31,6 @@ def save_encoder(encoder: DualEncoder, path: Path, *, state: Mapping[str, Tensor
     """Write an encoder's CLIP to `path` and what its head has beside it.
 
     Args:
-        encoder: the encoder.
         path: of the CLIP, by its suffix a safetensors file.
         state: an earlier state of the encoder, in place of its present one.
     """
@@ -125,7 +124,6 @@ def load_head_beside(head: nn.Module, weights: Path, *, name: str) -> bool:
 
     Args:
         head: its parameters are replaced.
-        weights: of the CLIP.
         name: as in `model.head`.
 
     Returns:

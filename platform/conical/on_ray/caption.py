@@ -34,12 +34,10 @@ class CaptionSummary:
     """What a caption run did, in texts: `ok + failed + skipped + skipped_without_frames` are all texts asked for.
 
     Args:
-        ok: texts written.
         failed: texts that the captioner could not write, kept as failures.
         skipped: texts that were in the ledger already.
         skipped_without_frames: texts of clips that ingest has set aside.
         truncated: texts among `ok` that met the token limit.
-        seconds: wall time.
         captions_per_second: `ok + failed` by `seconds`.
     """
 
@@ -162,7 +160,7 @@ def _check_recipe(frames: FrameStore, card: CaptionerCard) -> None:
     stored = frames.recipe.get("num_frames")
     if card.num_frames and stored != card.num_frames:
         raise ConfigError(
-            f"captioner {card.name} watches exactly {card.num_frames} frames a clip, but the frame store holds "
+            f"captioner {card.name} watches exactly {card.num_frames} frames per clip, but the frame store holds "
             f"{stored}: ingest with num_frames = {card.num_frames} for it"
         )
 

@@ -151,7 +151,7 @@ def _failure(row: CaptionRow, text: CaptionText, *, uri: str) -> Failure:
 def _caption_batch(
     captioner: Captioner, batch: Sequence[CaptionRow], clips: list[NDArray[np.uint8]], *, seed: int
 ) -> list[CaptionText]:
-    """Texts of one prompt and sample for all clips of a unit, one a row; what goes wrong stays with its row."""
+    """Texts of one prompt and sample for all clips of a unit, one per row; what goes wrong stays with its row."""
     asked = [number for number, row in enumerate(batch) if not row.error]
     # the very same list of arrays for each prompt lets the captioner share its work on the videos
     texts = _ask(captioner, [batch[n] for n in asked], [clips[n] for n in asked], seed=seed) if asked else []

@@ -36,8 +36,6 @@ def evaluate_run(
     """Score a run where it was not scored yet.
 
     Args:
-        run: a finished run.
-        workspace: holds its data.
         tracker: MLflow; metrics go to the run itself.
         options: splits, protocols, families, subsets and how each is scored.
         repeat: score again; each further look at test is counted in the record.

@@ -23,7 +23,6 @@ class ScoreTask:
         settings: the run's experiment as plain values.
         source: its data, with the supplements that the protocols read.
         options: how each evaluation is made.
-        names: the evaluations.
         subsets: subset to the ids of its test videos.
     """
 
@@ -50,7 +49,7 @@ def score_task(task: ScoreTask) -> list[EvaluationRecord]:
 
 
 def score_each(task: ScoreTask) -> Iterator[EvaluationRecord]:
-    """Embed and rank with a run's best encoder, in this process; one record a name, in their order."""
+    """Embed and rank with a run's best encoder, in this process; one record per name, in their order."""
     import torch
 
     from conical.engine.scorer import Scorer

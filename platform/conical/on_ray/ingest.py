@@ -47,7 +47,6 @@ class IngestSummary:
         gone: ids; of `skipped` those that have frames, but no file that can be read any more: of all with `verify`,
             else of those whose address is another by now.
         padded: videos with fewer frames than the recipe asks for, those of earlier runs included.
-        seconds: wall time.
         failures: all videos that are set aside now, those of earlier runs included.
     """
 
@@ -139,7 +138,7 @@ def run_ingest(
         root: folder that their addresses are relative to and may not leave.
         recipe: how frames are sampled; the one of `store`.
         store: where frames and failures go, on a path that all machines see.
-        batch_size: videos a unit, >= 1: what an actor holds, writes at once and may lose.
+        batch_size: videos per unit, >= 1: what an actor holds, writes at once and may lose.
         deadline_seconds: time that one video may take, as `DecodeProcess`.
         num_workers: actors, one core each; None: as many as the cluster has cores.
         retry_failed: try all that were set aside again.
@@ -217,7 +216,6 @@ def _changed(
     Args:
         clips: all videos by id.
         root: folder of their files.
-        store: has the frames.
         verify: hash all files, not only those at another address than the frames were read from.
         report: told of the files that were hashed.
     """

@@ -14,7 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# at the top, so that it is there before `session.connect` sends Ray's loggers to a file: its import resets them
+import ray
+from ray.data import ActorPoolStrategy
+
 from conical.core.errors import ClusterError, ConfigError, DataError, StoreError, UserError
+from conical.on_ray.session import silence_data_bars
 
 # A unit that kills its actor this often (a crash in a C library, memory) ends the job instead of repeating for ever.
 _ATTEMPTS_PER_UNIT = 5
@@ -78,7 +83,6 @@ def run_units(
 
     Args:
         worker: class of the actors.
-        units: at least one.
         arguments: keyword arguments of the worker's constructor.
         stage: what messages call the step.
         max_actors: size of the pool; None: as many as the cluster has CPUs. Never more than there are units.
@@ -92,11 +96,6 @@ def run_units(
         UserError: as a worker raised it.
         ClusterError: an actor dies again and again; finished units are kept.
     """
-    import ray
-    from ray.data import ActorPoolStrategy
-
-    from conical.on_ray.session import silence_data_bars
-
     silence_data_bars()
     size = max_actors or int(ray.cluster_resources().get("CPU", 1))
     # one block per unit: a unit is what is handed out when an actor is free

@@ -95,11 +95,7 @@ def _prepare_environment() -> None:
 
 
 class _Chatter(logging.Handler):
-    """Opens its file for each line: Ray's own set-up of loggers drops the handlers of others without closing them.
-
-    Args:
-        path: the file.
-    """
+    """Opens its file for each line: Ray's own set-up of loggers drops the handlers of others without closing them."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

@@ -33,7 +33,6 @@ def train(
     Args:
         experiment: what to train; `optim.epochs = 0` stores the model as it was loaded.
         workspace: holds frames and supplements, takes checkpoints and the record.
-        tracker: MLflow.
         report: told after each epoch.
 
     Returns:
@@ -68,11 +67,6 @@ def train(
 
 def check_fit(experiment: Experiment, source: DataSource, *, world_size: int) -> None:
     """Refuse a batch that does not fit the data here, in one line, rather than in a worker's traceback.
-
-    Args:
-        experiment: its settings.
-        source: its data.
-        world_size: number of ranks.
 
     Raises:
         UserError: the batch is larger than an epoch, or a video has no text of the mix.

@@ -33,7 +33,6 @@ def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, r
     Args:
         experiment: settings, search space and number of trials.
         workspace: holds frames and supplements, takes runs.
-        tracker: MLflow.
         report: told after each epoch of a trial.
 
     Returns:

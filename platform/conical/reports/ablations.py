@@ -16,7 +16,6 @@ class AblationLine:
 
     Args:
         change: what it changes of the base, in words (`mix human 0.4, A 0.4, B 0.2`); of the base, what it is.
-        label: the method.
         metrics: `R1` and the like, text to video.
         against_base: by the same names; empty for the base.
         num_seeds: trainings behind each value.
@@ -38,11 +37,8 @@ class Ablation:
     """A base and its variants, all of one split, protocol and set of queries.
 
     Args:
-        lines: the base first.
         split: where they were scored.
         protocol: as in `RunRow`.
-        num_queries: text queries.
-        num_gallery: videos.
     """
 
     lines: tuple[AblationLine, ...]
@@ -53,7 +49,7 @@ class Ablation:
 
 
 def ablation_grid(ablation: Ablation) -> Grid:
-    """One line a variant and metric: value, difference to the base, verdict."""
+    """One line per variant and metric: value, difference to the base, verdict."""
     base = ablation.lines[0]
     body = tuple(
         (

@@ -24,8 +24,6 @@ class Clip:
     """A video as a reader sees it.
 
     Args:
-        video_id: which video.
-        captions: its human captions.
         supplements: (prompt, text) of what the captioner wrote about it.
         filmstrip: uint8, (num_frames, height, width, 3), RGB, in time order.
     """
@@ -69,9 +67,7 @@ class Outcome:
     """What one run made of a query.
 
     Args:
-        label: the run.
         rank: 1-based rank of the correct item, fractional where ties share their mean.
-        hits: best first.
     """
 
     label: str
@@ -117,10 +113,7 @@ class BrowserView:
         label: the run that is judged.
         against: the run it is judged against; None for a run alone.
         direction: `t2v` or `v2t`.
-        split: which queries.
         protocol: as in `RunRow`.
-        cases: those shown.
-        num_queries: all there are.
         num_lost: of all, those whose rank is higher (worse) in `label`.
         num_gained: of all, those whose rank is lower.
     """

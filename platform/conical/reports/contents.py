@@ -32,12 +32,10 @@ class Provenance:
     """What is needed to make the numbers again.
 
     Args:
-        config_toml: the complete configuration.
         commit: commit of the code, with a mark when the tree was dirty.
         hashes: name to content hash of data, frames, captions, models.
         environment: name to version or device.
         date: when the report was made, ISO 8601.
-        command: what was typed.
     """
 
     config_toml: str
@@ -57,10 +55,7 @@ class ReportData:
         rows: results, in the order they are to be read.
         provenance: where the numbers come from.
         sweep: the search, if one was made.
-        curves: learning curves.
-        ranks: ranks of queries.
         hubs: how often gallery items are retrieved.
-        comparisons: paired comparisons.
         ablations: what prompts and captioners are worth.
         browser: single queries with what they retrieved.
         published: figures of others, never put in the tables of `rows`.

@@ -68,7 +68,7 @@ def format_metric(metric: MetricValue | None) -> str:
 
 
 def results_grid(rows: Sequence[RunRow]) -> Grid:
-    """The table of runs: a line a run and direction; `v2t_any` only where it was ranked.
+    """The table of runs: a line per run and direction; `v2t_any` only where it was ranked.
 
     Args:
         rows: at least one; all of one protocol, split and set of queries, gallery and family settings.
@@ -99,7 +99,7 @@ def results_grid(rows: Sequence[RunRow]) -> Grid:
 
 
 def comparisons_grid(comparisons: Sequence[Comparison]) -> Grid:
-    """The paired comparisons, one a line."""
+    """The paired comparisons, one per line."""
     header = ("Run", "Against", "Metric", "Verdict", "Difference [95 %]", "Wins / losses", "Seeds")
     body = tuple(
         (

@@ -36,7 +36,6 @@ def render_page(data: ReportData, drawings: Mapping[str, Sequence[Drawing]]) -> 
     """Write the page.
 
     Args:
-        data: the report.
         drawings: its figures, from `report_drawings(data)`.
 
     Returns:

@@ -39,7 +39,6 @@ class Drawing:
         name: file name without suffix.
         title: heading in the report.
         told: what it shows in words, for those who do not see it too.
-        svg: for the page.
         png: for slides, 150 dots an inch.
     """
 
@@ -85,7 +84,7 @@ def headline(figure: Figure, text: str) -> None:
 
 
 def legend_below(figure: Figure) -> None:
-    """One entry a run, though every panel draws it."""
+    """One entry per run, though every panel draws it."""
     entries = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
     handles = {text: handle for panel in entries for handle, text in panel}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)

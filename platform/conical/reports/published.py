@@ -58,7 +58,7 @@ def published_rows(dataset: str | None = None) -> tuple[PublishedRow, ...]:
         dataset: `msrvtt`, `msvd`, `didemo`; None for all.
 
     Returns:
-        Rows in the order of the talk's table.
+        Rows in the order of [CEO25]'s table.
 
     Raises:
         ValueError: nothing is published here for `dataset`.

@@ -21,11 +21,10 @@ def rank_drawings(samples: Sequence[RankSample], colours: Mapping[str, str]) -> 
     """One figure for each split, protocol and gallery size.
 
     Args:
-        samples: of any runs.
         colours: one for each label.
 
     Returns:
-        Share of queries in each doubling range of ranks, one panel a direction.
+        Share of queries in each doubling range of ranks, one panel per direction.
     """
     return tuple(_rank_drawing(group, colours) for group in _grouped(samples, lambda sample: sample.num_gallery))
 
@@ -34,11 +33,10 @@ def hub_drawings(samples: Sequence[HubSample], colours: Mapping[str, str]) -> tu
     """One figure for each split, protocol and k.
 
     Args:
-        samples: of any runs.
         colours: one for each label.
 
     Returns:
-        Share of items in each doubling range of k-occurrence, one panel a direction.
+        Share of items in each doubling range of k-occurrence, one panel per direction.
     """
     return tuple(_hub_drawing(group, colours) for group in _grouped(samples, lambda sample: sample.k))
 
@@ -124,7 +122,7 @@ def _histograms(
     first: int,
     last: Callable[[Sequence[Sample]], int],
 ) -> Figure:
-    """Bars side by side, in percent of each sample; one panel a direction, with the ranges `first` to its `last`."""
+    """Bars side by side, in percent of each sample; one panel per direction, with the ranges `first` to its `last`."""
     directions, labels = _directions(samples), list(dict.fromkeys(sample.label for sample in samples))
     figure = blank(8.8, 3.0 * len(directions) + 0.26 * math.ceil(len(labels) / 2))
     panels = figure.subplots(len(directions), 1, squeeze=False)[:, 0]

@@ -59,10 +59,9 @@ class Curve:
     """One metric over one run.
 
     Args:
-        label: the run.
         name: the metric (`train/loss`, `val/raw/t2v/R1`); curves of one name share a panel.
         steps: where it was measured, in `unit`.
-        values: one a step; NaN leaves a gap.
+        values: one per step; NaN leaves a gap.
         unit: unit of the steps.
     """
 
@@ -75,6 +74,6 @@ class Curve:
     def __post_init__(self) -> None:
         require(
             len(self.steps) == len(self.values),
-            f"curve {self.name!r} of {self.label!r} needs a value a step, got {len(self.steps)} steps and "
+            f"curve {self.name!r} of {self.label!r} needs a value per step, got {len(self.steps)} steps and "
             f"{len(self.values)} values",
         )

@@ -1,4 +1,4 @@
-"""Values a query or a gallery item: ranks, and how often an item is retrieved."""
+"""Values per query or gallery item: ranks, and how often an item is retrieved."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ class RankSample:
     """Ranks of all queries of one run.
 
     Args:
-        label: the run.
-        split: which queries.
         protocol: as in `RunRow`.
         direction: `t2v` or `v2t`.
         ranks: (num_queries,), 1-based, fractional where ties share their mean.
@@ -49,13 +47,10 @@ class HubSample:
     """How often each gallery item of one run is among the first hits.
 
     Args:
-        label: the run.
-        split: which queries.
         protocol: as in `RunRow`.
         direction: `t2v` (items are videos) or `v2t` (items are captions).
         counts: (num_items,), from `conical.metrics.k_occurrence`.
         k: how many first hits were counted.
-        num_queries: that were searched.
     """
 
     label: str

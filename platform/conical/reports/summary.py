@@ -17,11 +17,8 @@ _OBJECTIVE = "t2v/R1"
 def summary_sentences(data: ReportData) -> tuple[str, ...]:
     """The findings in words.
 
-    Args:
-        data: the report.
-
     Returns:
-        The best run by val with its test result, then one sentence a comparison.
+        The best run by val with its test result, then one sentence per comparison.
     """
     compared = (comparison_sentence(comparison) for comparison in data.comparisons)
     return (*_best_run(data.rows), *(sweep_sentences(data.sweep) if data.sweep else ()), *compared)

@@ -77,7 +77,7 @@ def sweep_drawings(sweep: Sweep) -> tuple[Drawing, ...]:
             render(
                 name="parallel_coordinates",
                 title="All parameters at once",
-                told=f"One line a trial through its parameters to {sweep.metric}, {counted}.",
+                told=f"One line per trial through its parameters to {sweep.metric}, {counted}.",
                 draw=lambda: _parallel_coordinates(sweep, complete, axes),
             )
         )

@@ -26,7 +26,6 @@ class _Value:
 
     Args:
         text: `41.5 [38.0, 45.1]`.
-        style: of the terminal.
     """
 
     text: str
@@ -95,7 +94,7 @@ def csv_table(grid: Grid) -> str:
 
 
 def results_csv(rows: Sequence[RunRow]) -> str:
-    """The runs as CSV for programs: one line a run, direction and metric, in full precision.
+    """The runs as CSV for programs: one line per run, direction and metric, in full precision.
 
     Raises:
         ProtocolError: the rows cannot be compared.

@@ -41,7 +41,6 @@ def write_report(data: ReportData, folder: Path) -> ReportPaths:
     """Write `report.html`, `tables/` and `figures/`; each file is whole or absent, and the page comes last.
 
     Args:
-        data: the results.
         folder: made when missing; files of an earlier report of the same names are replaced.
 
     Returns:

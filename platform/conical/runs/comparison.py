@@ -32,7 +32,6 @@ def compare_methods(
     Args:
         a: runs of the method that is judged.
         b: runs of the one it is judged against; where seeds are shared, the same seeds are compared.
-        split: a scored split.
         protocol: of the evaluations, the same on both sides.
         family: likewise.
         subset: likewise.

@@ -73,7 +73,6 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
 
     Args:
         experiment: names dataset, frame recipe and mix.
-        workspace: where they lie.
         has_supplements: false for a reader of frames and human captions only, who can do without the supplements.
 
     Raises:
@@ -98,7 +97,6 @@ def run_dependencies(
 
     Args:
         experiment: its settings; the metric that chooses the epoch is one of those that determine the result.
-        workspace: holds the data.
         source: the stored data it reads, from `data_source`.
         sweep: key of the sweep whose trial this is: a trial may be stopped early, so it never shares a folder with a
             run of the same settings, nor with a trial of another sweep.
@@ -145,9 +143,6 @@ class EvaluationDependencies:
     """What the evaluations of one run depend on, as encoder and data are now; each split is hashed once.
 
     Args:
-        run: the run.
-        experiment: its settings.
-        workspace: holds the data.
         options: how it is scored.
     """
 

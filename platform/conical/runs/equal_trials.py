@@ -25,7 +25,6 @@ def mark_indistinguishable(sweep: Sweep, runs: Path) -> Sweep:
     so the number is rather too small than too large.
 
     Args:
-        sweep: a finished sweep.
         runs: folder of the runs of its experiment.
 
     Returns:

@@ -26,7 +26,6 @@ def export_run(run: RunFolder, folder: Path) -> Path:
     """Write a finished run as an open_clip folder; an earlier export there is replaced.
 
     Args:
-        run: the run.
         folder: where to; absent, empty or an earlier export.
 
     Returns:

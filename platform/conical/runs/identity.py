@@ -35,8 +35,6 @@ def identify(experiment: Experiment, workspace: Workspace, *, sweep: str = "") -
     """Which run training this experiment gives, on the data as they are now.
 
     Args:
-        experiment: its settings.
-        workspace: holds the data.
         sweep: key of the sweep whose trial this is, see `run_dependencies`.
 
     Raises:

@@ -24,11 +24,7 @@ class RunLog:
     """Writes what ranks report; an interrupted run goes on in the same folder and the same MLflow run.
 
     Args:
-        identity: which run.
-        experiment: its settings.
-        tracker: where MLflow is.
         parent: MLflow run of the sweep it belongs to.
-        tags: further tags.
     """
 
     def __init__(

@@ -30,8 +30,6 @@ def model_card(run: RunFolder, experiment: Experiment, *, weights: Path) -> str:
     """The card as Markdown.
 
     Args:
-        run: what is exported.
-        experiment: its settings.
         weights: the exported file, for its hash.
     """
     record = run.read()

@@ -16,7 +16,6 @@ def is_losing_trial(run: RunFolder, *, allow: bool) -> bool:
     """Whether a run is a trial that its sweep did not choose; scoring it on test would make test part of the search.
 
     Args:
-        run: the run.
         allow: let it pass, to be recorded.
 
     Raises:

@@ -19,7 +19,6 @@ class Stale:
     """A stored evaluation that was made from something else than is there now.
 
     Args:
-        scored: the evaluation.
         reason: what differs, such as `on other frames of test`.
     """
 
@@ -40,9 +39,6 @@ def stale_evaluations(
     Data that are not there any more are not compared: nothing could be scored on them either.
 
     Args:
-        run: that was scored.
-        stored: evaluations of it.
-        options: as asked now.
         experiment: the run's settings.
         workspace: holds the data as they are now.
     """
@@ -56,7 +52,6 @@ def stale_reason(now: Dependencies, scored: EvaluationRecord) -> str:
 
     Args:
         now: what the evaluation would depend on today; data that are gone have the hash "".
-        scored: the evaluation.
     """
     then = Dependencies(settings=scored.depends_on.get("settings", {}), data=scored.depends_on.get("data", {}))
     changes = now.changes_since(then)
@@ -89,7 +84,6 @@ def stale_by_name(run: RunFolder, stored: Iterable[EvaluationRecord], workspace:
     """Evaluations of a run that were made from other data, or by another encoder, than are there now.
 
     Args:
-        run: that was scored.
         stored: evaluations of it; the options are those that each was made with.
         workspace: holds the data as they are now.
 
@@ -113,8 +107,6 @@ def stale_notes(runs: Sequence[RunFolder], name: EvaluationName, workspace: Work
     """A sentence per run whose evaluation is stale.
 
     Args:
-        runs: scored runs.
-        name: which evaluation.
         workspace: holds the data as they are now.
     """
     notes = []

@@ -36,7 +36,6 @@ def rows_of_clips(
     Args:
         clips: video id, uri and human captions of each.
         options: prompts, samples and generation settings.
-        card: the captioner.
         frames: the frames it watches; holds every clip.
     """
     fingerprints = frames.fingerprints()
@@ -58,7 +57,6 @@ def planned_rows(experiment: Experiment, records: Sequence[VideoRecord], frames:
 
     Args:
         experiment: names captioner and prompts.
-        records: the manifest.
         frames: the captioner's frames.
     """
     watched = frames.video_ids()

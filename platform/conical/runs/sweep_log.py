@@ -31,8 +31,6 @@ class SweepBook:
 
     Args:
         experiment: settings and search space.
-        workspace: where runs lie.
-        tracker: MLflow.
         path: of `sweep.json`.
         known: what an earlier, interrupted call wrote there.
         report: told after each epoch of a trial.

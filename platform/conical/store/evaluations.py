@@ -23,17 +23,13 @@ class EvaluationRecord:
     """One scored split, as stored: enough for tables, paired tests and the error browser.
 
     Args:
-        split: which split.
         protocol: what query and gallery were made of.
         metrics: `t2v/R1` to `v2t_any/MeanR`, each with its interval and tie bounds.
-        num_queries: texts.
-        num_gallery: videos.
         has_ties: whether the tie rule matters.
         ranks_t2v: (text,) expected ranks from 1.
         ranks_v2t: (video that has a text,) likewise, in the order of the columns.
         similarity: float32, (text, video): what the ranks of t2v come from, rescored where there is a family.
         video_ids: names of the columns.
-        texts: the queries.
         text_video: (text,) column of each query's video.
         family: how the scores were changed, None for not at all.
         subset: which part of the split's queries, None for all. The gallery is always the whole.
@@ -119,12 +115,7 @@ _PLAIN = (
 
 
 def write_evaluation(path: Path, record: EvaluationRecord) -> None:
-    """Write arrays, then the JSON that says they are whole.
-
-    Args:
-        path: of the JSON.
-        record: what was scored.
-    """
+    """Write arrays, then the JSON that says they are whole."""
     arrays = {name: getattr(record, name) for name in _ARRAYS}
     for direction, ranking in record.rankings.items():
         arrays |= ranking_arrays(direction, ranking)

@@ -1,4 +1,4 @@
-"""The manifest of a dataset: one row a video."""
+"""The manifest of a dataset: one row per video."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ def write_manifest(path: str | Path, records: Sequence[VideoRecord]) -> None:
     """Write the manifest, replacing an older one.
 
     Args:
-        path: the Parquet file.
         records: the videos, in the order that is kept.
 
     Raises:

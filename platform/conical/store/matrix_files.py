@@ -21,7 +21,6 @@ class MatrixFile:
     """A matrix out of a file.
 
     Args:
-        path: of the file.
         name: of the array, where the file can hold several; else "".
         content_hash: of the file's bytes.
         values: (row, column), float or integer of any width.
@@ -43,7 +42,7 @@ def read_matrix(address: str | Path) -> MatrixFile:
 
     Args:
         address: a `.npy` file; a `.npz` file with one array, or `file.npz:name`; a Parquet file with a column for each
-            column of the matrix, or with a single column of lists, one list a row.
+            column of the matrix, or with a single column of lists, one list per row.
 
     Returns:
         The values as stored, with the file's hash.
@@ -78,8 +77,8 @@ def read_positives(path: Path, *, num_rows: int, num_columns: int) -> list[list[
     """Read which columns are correct for each row.
 
     Args:
-        path: JSON: `[3, 0, 1]` (one column a row), `[[3], [0, 2], [1]]` (some columns a row) or `{"0": [3], ...}` (row
-            to columns); numbers count from 0.
+        path: JSON: `[3, 0, 1]` (one column per row), `[[3], [0, 2], [1]]` (some columns per row) or `{"0": [3], ...}`
+            (row to columns); numbers count from 0.
         num_rows: rows of the matrix; each needs an entry.
         num_columns: columns of the matrix.
 

@@ -24,7 +24,6 @@ def write_table(path: Path, table: pa.Table) -> None:
 
     Args:
         path: where; its folder is made.
-        table: the rows.
 
     Raises:
         StoreError: it cannot be written.
@@ -39,7 +38,6 @@ def write_row_groups(path: Path, tables: Iterable[pa.Table], *, schema: pa.Schem
     Args:
         path: where; its folder is made.
         tables: each is a row group, which is what can be read alone; taken one at a time.
-        schema: of every table.
 
     Raises:
         StoreError: it cannot be written.

@@ -19,8 +19,6 @@ def write_failure_file(path: Path, failures: Sequence[Failure], fingerprints: Ma
     """Replace the file by these failures; none removes it.
 
     Args:
-        path: the file.
-        failures: what failed.
         fingerprints: video id to fingerprint of the file that failed, "" where there was none.
     """
     if not failures:

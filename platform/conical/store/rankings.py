@@ -21,7 +21,6 @@ class RankedQueries:
     """One direction's ranks, and which queries belong together.
 
     Args:
-        ranking: per query.
         groups: (query,) number of each query's video; queries of one video are resampled together.
     """
 

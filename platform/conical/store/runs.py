@@ -4,7 +4,7 @@
     <experiment>/runs/<key>/config.toml         the complete settings
     <experiment>/runs/<key>/encoder.safetensors best encoder on val, a checkpoint of open_clip's
     <experiment>/runs/<key>/head.safetensors    its head, if that has parameters
-    <experiment>/runs/<key>/curve.json          one row an epoch
+    <experiment>/runs/<key>/curve.json          one row per epoch
     <experiment>/runs/<key>/val_ranking.npz     ranks on val at the best epoch (trials of a sweep)
     <experiment>/runs/<key>/evaluation/<split>[-<subset>]-<protocol>[.<family>].{json,npz}
 
@@ -56,8 +56,6 @@ class RunRecord:
         key: name of the folder.
         label: what tables call the run.
         status: one of `STATUSES`; `stopped` is a trial ended early by the scheduler.
-        seed: of the run.
-        tracking_id: its MLflow run.
         config: the settings, plain values.
         data_hashes: manifest, frames, captions, weights, code.
         environment: versions, commit, device, host facts.
@@ -161,7 +159,7 @@ class RunFolder:
             shutil.copyfile(other.encoder, temporary)
 
     def read_curve(self) -> list[dict[str, float]]:
-        """One row an epoch, oldest first; empty if none was written."""
+        """One row per epoch, oldest first; empty if none was written."""
         path = self.path / "curve.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 

@@ -23,11 +23,9 @@ class Trial:
 
     Args:
         number: order of its start, from 0, unique in the sweep.
-        run_key: its run.
         settings: what was drawn, by dotted name (`loss.tau_tv`, `mix.human`).
         value: best value of the sweep's metric; None if it never reported.
         status: of its run, one of `conical.store.runs.STATUSES`; `stopped` is ended early by the scheduler.
-        epochs: epochs it ran.
 
     Raises:
         ValueError: an unknown status, or a value that is not finite.

@@ -14,11 +14,7 @@ ENVIRONMENT_VARIABLE = "CONICAL_WORKSPACE"
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder with the layout of the README.
-
-    Args:
-        root: absolute path.
-    """
+    """A folder with the layout of the README."""
 
     root: Path
 

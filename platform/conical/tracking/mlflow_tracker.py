@@ -91,8 +91,6 @@ class MlflowTracker:
 
         Args:
             name: what the UI calls it.
-            params: immutable once logged.
-            tags: may change later.
             parent: run id of the sweep it belongs to.
 
         Returns:

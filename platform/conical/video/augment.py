@@ -1,6 +1,6 @@
 """The random choices over a clip's frames: which are taken, and how `a_i`, the clip's copy, is transformed.
 
-One transformation a clip, the same for all of its frames: the talk names rotation and flip and gives no ranges, so both
+One transformation a clip, the same for all of its frames: [CEO25] names rotation and flip and gives no ranges, so both
 are options.
 """
 
@@ -48,7 +48,6 @@ class AugmentOptions(Options):
         """Which of a clip's stored frames a training step takes; draws nothing if it takes all.
 
         Args:
-            rng: of the row.
             num_stored: stored frames, >= `num_frames`.
         """
         if self.num_frames == 0:

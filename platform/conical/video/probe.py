@@ -25,7 +25,6 @@ class VideoInfo:
     """Facts about the video of a file: its first stream of moving pictures.
 
     Args:
-        path: the file.
         container: name of the container format, as FFmpeg spells it; `images` for a folder of images.
         codec: name of the codec; of a folder the suffixes of its images.
         pixel_format: layout of a decoded picture, such as `yuv420p`; "" if the header does not say.

@@ -20,12 +20,12 @@ class FrameRecipe(Options):
     """How frames are sampled, resized and stored.
 
     Args:
-        num_frames: frames a clip, >= 1.
+        num_frames: frames per clip, >= 1.
         size: side of the stored square in px, 8 to 4096; the short side is resized to it, the centre is kept.
         sampler: `uniform` (first and last included), `segment_centre`, `random_segment` (one frame of each segment) or
-            `fps` (`sample_fps` frames a second from the start; `num_frames` of them, spread evenly, where there are
+            `fps` (`sample_fps` frames per second from the start; `num_frames` of them, spread evenly, where there are
             more).
-        sample_fps: frames a second, above 0, at most 240; read by the `fps` sampler only.
+        sample_fps: frames per second, above 0, at most 240; read by the `fps` sampler only.
         sampler_seed: of the random choice, >= 0, together with file name and window; read by `random_segment` only.
         codec: `raw` (exact uint8) or `jpeg` (smaller, lossy).
         jpeg_quality: 1 to 100, read by the `jpeg` codec only.

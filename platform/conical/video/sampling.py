@@ -50,7 +50,7 @@ def random_segment(rng: np.random.Generator, count: int, num: int) -> tuple[int,
     """A random frame of each of `num` segments; segment k is `floor(k count / num)` to `floor((k + 1) count / num)`.
 
     Args:
-        rng: gives one number a segment.
+        rng: gives one number per segment.
         count: available frames, >= 1.
         num: wanted positions, 1 <= num <= count.
 
@@ -66,7 +66,7 @@ def at_rate(seconds: Sequence[float], *, sample_fps: float) -> tuple[int, ...]:
 
     Args:
         seconds: time of each available frame, never decreasing; not empty.
-        sample_fps: wanted frames a second, > 0.
+        sample_fps: wanted frames per second, > 0.
 
     >>> at_rate([0.0, 0.4, 0.8, 1.2, 1.6, 2.0], sample_fps=1.0)
     (0, 2, 5)
@@ -83,7 +83,7 @@ class SamplingRequest:
 
     Args:
         num_frames: wanted frames, >= 1.
-        sample_fps: wanted frames a second, > 0; read by `fps`.
+        sample_fps: wanted frames per second, > 0; read by `fps`.
         seed: of the random choice; read by `random_segment`.
     """
 

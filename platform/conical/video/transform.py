@@ -24,7 +24,6 @@ def rotate_and_flip(
     Corners that come from outside the frame repeat the nearest edge pixel, so no black wedge tells the copy apart.
 
     Args:
-        frames: square RGB frames.
         degrees: angle of each clip.
         flip: which clips to mirror.
 

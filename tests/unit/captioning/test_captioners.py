@@ -133,7 +133,7 @@ def test_seeded_sampling_follows_the_softmax_within_the_nucleus() -> None:
 @pytest.mark.parametrize(
     ("clip", "message"),
     [
-        (np.zeros((10, 32, 32, 3), np.uint8), "watches exactly 8 frames a clip, got 10: ingest with num_frames = 8"),
+        (np.zeros((10, 32, 32, 3), np.uint8), "watches exactly 8 frames per clip, got 10: ingest with num_frames = 8"),
         (np.zeros((8, 32, 32, 3), np.float32), "frames must be uint8"),
         (np.zeros((8, 3, 32, 32), np.uint8), "frames must be uint8"),
     ],

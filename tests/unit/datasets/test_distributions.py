@@ -18,17 +18,17 @@ RECORDS = [
 def test_captions_words_and_tokens_are_counted_split_by_split() -> None:
     found = {one.name: one for one in caption_distributions(RECORDS, count_tokens=len)}
     assert {name: {split: values.tolist() for split, values in one.splits.items()} for name, one in found.items()} == {
-        "captions a video": {"train": [2.0, 0.0], "test": [1.0]},
-        "words a caption": {"train": [2.0, 1.0], "test": [4.0]},
-        "tokens a caption": {"train": [7.0, 5.0], "test": [7.0]},
+        "captions per video": {"train": [2.0, 0.0], "test": [1.0]},
+        "words per caption": {"train": [2.0, 1.0], "test": [4.0]},
+        "tokens per caption": {"train": [7.0, 5.0], "test": [7.0]},
     }
-    assert found["words a caption"].values.tolist() == [2.0, 1.0, 4.0]
-    assert repr(found["words a caption"]) == "Distribution('words a caption', train=2, test=1)"
+    assert found["words per caption"].values.tolist() == [2.0, 1.0, 4.0]
+    assert repr(found["words per caption"]) == "Distribution('words per caption', train=2, test=1)"
 
 
 def test_a_quantity_without_a_value_is_left_out() -> None:
     assert distribution(RECORDS, lambda record: [], name="x") is None
-    assert [one.name for one in caption_distributions(RECORDS[1:2], count_tokens=len)] == ["captions a video"]
+    assert [one.name for one in caption_distributions(RECORDS[1:2], count_tokens=len)] == ["captions per video"]
     with pytest.raises(ValueError, match="distribution 'x' must have a value, got none: leave it out"):
         Distribution(name="x", unit="", splits={})
     with pytest.raises(AssertionError):

@@ -135,7 +135,7 @@ def test_blank_captions_are_kept_for_the_import_to_count(tmp_path: Path) -> None
         ({**ROW, "start_seconds": math.nan}, "line 1: start_seconds must be finite, got nan"),
         ({**ROW, "extra": {"x": math.nan}}, "line 1: extra must hold JSON values .*: turn them into text or numbers"),
         ("{", "line 1 is not JSON"),
-        ("[" * 5000, r"line 1 is not JSON \(.*recursion.*\): write one object a line"),
+        ("[" * 5000, r"line 1 is not JSON \(.*recursion.*\): write one object per line"),
         (
             {**ROW, "captions": ["x", "\ud83d"]},
             r"line 1: captions must hold whole characters, .*, got '.ud83d': mend it",
@@ -167,7 +167,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, row: object, message: str) -> Non
         ),
         ("video_id,uri,split,extra\na,b,train," + "[" * 5000, r"line 2: extra is not JSON \(.*\): write one object"),
         ("video_id,uri,split\n,a.mp4,train\n,b.mp4,train\n", "line 2: the field 'video_id' is missing"),
-        ("video_id,split,captions\na,train,x\n", "must have a column 'caption' with one a row, got 'captions'"),
+        ("video_id,split,captions\na,train,x\n", "must have a column 'caption' with one per row, got 'captions'"),
         ("video_id,uri,split,end_seconds\na,a.mp4,train,x\n", "line 2: end_seconds must be a number, got 'x'"),
     ],
 )

@@ -97,5 +97,5 @@ def test_chosen_frames_are_read_when_asked_for():
 @pytest.mark.parametrize("take", [lambda num: scored_frames(_named_frames(), num), lambda num: _plan(num_frames=num)])
 def test_more_frames_than_are_stored_are_refused(take):
     take(9)
-    with pytest.raises(ConfigError, match=r"augment.num_frames must be at most the 9 stored frames a clip, got 10: "):
+    with pytest.raises(ConfigError, match=r"augment.num_frames must be at most the 9 stored frames per clip, got 10: "):
         take(10)

@@ -143,7 +143,7 @@ def test_a_learnable_scale_gets_a_gradient_through_the_loss() -> None:
         ({"tau": math.nan}, "tau must be a finite number > 0, got nan"),
         ({"tau": torch.ones(2)}, r"tau must be a number or a scalar tensor, got shape \(2,\)"),
         ({"tau": 1.0, "denominator": "al"}, "denominator must be one of negatives, all; got 'al'. Did you mean 'all'"),
-        ({"tau": 1.0, "video_ids": torch.zeros(3)}, r"video_ids must be 4 integers, one a row, got torch.float32"),
+        ({"tau": 1.0, "video_ids": torch.zeros(3)}, r"video_ids must be 4 integers, one per row, got torch.float32"),
         ({"tau": 1.0, "video_ids": torch.zeros(3, dtype=torch.long)}, r"video_ids must be 4 integers.*shape \(3,\)"),
     ],
 )

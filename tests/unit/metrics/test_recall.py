@@ -1,4 +1,4 @@
-"""Recalls in both directions, the two rules of many captions a video, and rescoring."""
+"""Recalls in both directions, the two rules of many captions per video, and rescoring."""
 
 from __future__ import annotations
 
@@ -173,8 +173,8 @@ def test_metrics_print_numbers_and_no_arrays() -> None:
     [
         ({"similarity": np.zeros(4)}, r"similarity must be \(text, video\), got shape \(4,\)"),
         ({"similarity": np.zeros((3, 2))}, "there are 3 texts and 2 videos: give text_video"),
-        ({"text_video": np.array([0, 1])}, r"text_video must be 4 integers, one a text, got int64 of shape \(2,\)"),
-        ({"text_video": np.array([0.0, 1, 2, 3])}, "text_video must be 4 integers, one a text, got float64"),
+        ({"text_video": np.array([0, 1])}, r"text_video must be 4 integers, one per text, got int64 of shape \(2,\)"),
+        ({"text_video": np.array([0.0, 1, 2, 3])}, "text_video must be 4 integers, one per text, got float64"),
         ({"text_video": np.array([0, 1, 2, 4])}, "text_video must be columns 0 to 3, got 0 to 4"),
         ({"video_groups": np.zeros(3)}, "video_groups must have one label for each of the 4 videos"),
         ({"num_resamples": 0}, "num_resamples must be >= 1, got 0"),

@@ -71,5 +71,5 @@ def test_wrong_shapes_are_refused() -> None:
     whole = retrieval_metrics(SIMILARITY, text_video=OWNER)
     with pytest.raises(ValueError, match=r"text_video must have one column for each of the 4 texts, got shape \(3,\)"):
         restrict_queries(whole, text_video=OWNER[:3], videos=np.ones(3, bool))
-    with pytest.raises(ValueError, match=r"videos must be 3 booleans, one a video, got int64 of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"videos must be 3 booleans, one per video, got int64 of shape \(2,\)"):
         restrict_queries(whole, text_video=OWNER, videos=np.array([0, 1]))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import conical
 from conical.core.errors import ClusterError
 from conical.on_ray import session
 
@@ -65,3 +69,11 @@ def test_rays_chatter_goes_to_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
             handler.close()
+
+
+def test_ray_data_is_imported_before_its_loggers_are_sent_to_a_file() -> None:
+    # its import sets up loggers anew: after `connect` it would put Ray's lines back on the terminal
+    program = "import sys, conical.on_ray.ingest; print('ray.data' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(conical.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"

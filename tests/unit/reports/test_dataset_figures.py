@@ -22,7 +22,7 @@ from conical.reports.data_looks.dataset_figures import (
 
 def whole(**splits: list[float]) -> Distribution:
     return Distribution(
-        name="words a caption", unit="", splits={name: np.array(values, float) for name, values in splits.items()}
+        name="words per caption", unit="", splits={name: np.array(values, float) for name, values in splits.items()}
     )
 
 
@@ -35,10 +35,10 @@ def printed(table, width: int = 80) -> str:
 
 def test_the_table_summarises_all_splits() -> None:
     text = printed(distributions_table([whole(train=[1, 2, 3], test=[10])]))
-    (line,) = (line for line in text.splitlines() if "words a caption" in line)
+    (line,) = (line for line in text.splitlines() if "words per caption" in line)
     # values 1 2 3 10: median 2.5, mean 4, 95 % of the way 3 + 0.85 * 7
     assert [cell.strip() for cell in line.strip("│ ").split("│")] == [
-        "words a caption",
+        "words per caption",
         "4",
         "1",
         "2.5",
@@ -94,13 +94,13 @@ def test_a_figure_of_any_number_of_panels_is_drawn_twice_alike(number: int) -> N
     assert drawings[0].png == drawings[1].png
     assert drawings[0].svg == drawings[1].svg
     assert Image.open(io.BytesIO(drawings[0].png)).width > 500
-    assert "Medians: words a caption 5" in drawings[0].told
+    assert "Medians: words per caption 5" in drawings[0].told
 
 
 def test_what_lies_beyond_the_panel_is_said() -> None:
     figure = module._histograms([whole(train=[*range(5, 25)] * 50 + [5000])], "films")
     titles = {axes.get_title(place) for axes in figure.axes for place in ("left", "center")}
-    assert "words a caption (1 beyond 25)" in titles
+    assert "words per caption (1 beyond 25)" in titles
 
 
 def test_the_examples_of_the_docstrings() -> None:

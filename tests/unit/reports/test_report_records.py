@@ -40,7 +40,7 @@ def test_a_row_refuses_unknown_metrics_and_empty_counts() -> None:
 
 
 def test_a_curve_needs_a_value_a_step() -> None:
-    with pytest.raises(ValueError, match="needs a value a step, got 2 steps and 1 values"):
+    with pytest.raises(ValueError, match="needs a value per step, got 2 steps and 1 values"):
         Curve(label="x", name="train/loss", steps=(1, 2), values=(0.5,))
 
 

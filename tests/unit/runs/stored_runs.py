@@ -27,7 +27,7 @@ def write_workspace(root: Path) -> Workspace:
 
 
 def evaluation(split: str, *, skill: float, seed: int = 0, protocol: str = "raw", **hashes: str) -> EvaluationRecord:
-    """Two texts a video, as `write_stores` makes them; `skill` 0 is chance."""
+    """Two texts per video, as `write_stores` makes them; `skill` 0 is chance."""
     size = SIZES[split]
     owner = np.repeat(np.arange(size), 2)
     noise = np.random.default_rng(seed).normal(size=(2 * size, size))

@@ -59,5 +59,5 @@ def test_training_has_all_stored_frames_and_evaluation_the_centres(
 def test_a_store_with_too_few_frames_is_refused(workspace: Workspace, small_clip) -> None:
     source = data_source(_experiment(small_clip, NUM_TAKEN), workspace)
     asked = dataclasses.replace(source, num_frames=NUM_STORED + 1)
-    with pytest.raises(ConfigError, match=r"augment.num_frames must be at most the 6 stored frames a clip, got 7"):
+    with pytest.raises(ConfigError, match=r"augment.num_frames must be at most the 6 stored frames per clip, got 7"):
         load_evaluation_set(asked, "val", count_tokens=_words)

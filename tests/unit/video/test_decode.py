@@ -55,7 +55,7 @@ def test_a_window_holds_the_frames_of_its_times(tmp_path: Path, kind: str) -> No
     ticks = [5000 + 40 * index for index in range(30)] if kind == "late_start.mp4" else None
     path = write_clip(tmp_path / kind, options=B_FRAMES, ticks=ticks)
     sampled = sample_frames(path, FrameRecipe(size=16, num_frames=3), start_seconds=0.2, end_seconds=0.6)
-    assert sampled.frame_indices == (5, 10, 14)  # 25 frames a second: 5 to 14 lie in [0.2, 0.6)
+    assert sampled.frame_indices == (5, 10, 14)  # 25 frames per second: 5 to 14 lie in [0.2, 0.6)
     assert named_indices(sampled.frames) == [5, 10, 14]
 
 
@@ -135,7 +135,7 @@ def test_every_sampler_stays_in_the_half_open_window(tmp_path: Path, sampler: st
     path = write_clip(tmp_path / "clip.mp4", options=B_FRAMES)
     recipe = FrameRecipe(size=16, num_frames=4, sampler=sampler, sample_fps=10.0)
     sampled = sample_frames(path, recipe, start_seconds=0.2, end_seconds=0.6)
-    assert set(sampled.frame_indices) <= set(range(5, 15))  # 25 frames a second
+    assert set(sampled.frame_indices) <= set(range(5, 15))  # 25 frames per second
     assert named_indices(sampled.frames) == list(sampled.frame_indices)
     assert sampled.pts_seconds == pytest.approx([index / 25 for index in sampled.frame_indices])
 

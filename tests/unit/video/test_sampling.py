@@ -68,7 +68,7 @@ def test_a_single_frame_is_the_middle_one() -> None:
 @pytest.mark.parametrize(
     ("seconds", "fps", "expected"),
     [
-        # 25 frames a second, one a second: frames 0, 25 and 50
+        # 25 frames per second, one per second: frames 0, 25 and 50
         ([k / 25 for k in range(60)], 1.0, (0, 25, 50)),
         # 2.5 a second: moments 0, 0.4, 0.8, 1.2
         ([k / 25 for k in range(31)], 2.5, (0, 10, 20, 30)),

@@ -23,7 +23,6 @@ def audit_records(
     Args:
         records: the videos of all splits.
         files: video id to a hash of its file, where known: copies under other names are found by it.
-        failures: of ingest.
         count_tokens: tokens of a text, marks not counted; None: the length of captions is not checked.
         token_limit: most tokens that go into the text tower at once.
 
@@ -49,7 +48,6 @@ def leak_free_ids(records: Sequence[VideoRecord], findings: Sequence[Finding]) -
     """Test videos that nothing ties to another split, sorted.
 
     Args:
-        records: the videos.
         findings: of all kinds; those of `LEAK_KINDS` count.
     """
     leaking = {finding.video_a for finding in findings if finding.kind in LEAK_KINDS and finding.split_a == "test"}

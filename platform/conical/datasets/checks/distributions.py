@@ -47,10 +47,7 @@ def distribution(
     """The values of a quantity over a dataset.
 
     Args:
-        records: the videos.
         measure: values of a video, any number of them.
-        name: of the quantity.
-        unit: of the values.
 
     Returns:
         The distribution; None if no video has a value.
@@ -66,19 +63,18 @@ def distribution(
 def caption_distributions(
     records: Sequence[VideoRecord], *, count_tokens: Callable[[str], int]
 ) -> tuple[Distribution, ...]:
-    """Captions a video, words a caption (separated by white space), tokens a caption.
+    """Captions per video, words per caption (separated by white space), tokens per caption.
 
     Args:
-        records: the videos.
         count_tokens: tokens of a text, start and end marks not counted.
 
     Returns:
         Those that have a value.
     """
     measures: dict[str, Callable[[VideoRecord], Sequence[float]]] = {
-        "captions a video": lambda record: [len(record.captions)],
-        "words a caption": lambda record: [len(caption.split()) for caption in record.captions],
-        "tokens a caption": lambda record: [count_tokens(caption) for caption in record.captions],
+        "captions per video": lambda record: [len(record.captions)],
+        "words per caption": lambda record: [len(caption.split()) for caption in record.captions],
+        "tokens per caption": lambda record: [count_tokens(caption) for caption in record.captions],
     }
     distributions = (distribution(records, measure, name=name) for name, measure in measures.items())
     return tuple(one for one in distributions if one is not None)

@@ -24,7 +24,6 @@ def shared_sources(records: Sequence[VideoRecord], *, files: Mapping[str, str] |
     videos only, or call it by several names.
 
     Args:
-        records: the videos.
         files: video id to a hash of its file, where known; other videos are told apart by their addresses.
 
     Returns:
@@ -67,7 +66,6 @@ def overlaps(records: Sequence[VideoRecord], *, files: Mapping[str, str] | None 
     source (`source_start_seconds` and `source_end_seconds` of `extra`), and the places in a common file.
 
     Args:
-        records: the videos.
         files: video id to a hash of its file, where known; other videos are told apart by their addresses.
 
     Returns:

@@ -42,13 +42,7 @@ _CHECKED = 8192  # candidates whose pixels are compared at a time: 64 MB
 
 @dataclass(frozen=True, kw_only=True)
 class SignedVideo:
-    """A video and the signatures of its frames.
-
-    Args:
-        video_id: which.
-        split: of it.
-        signatures: of its frames.
-    """
+    """A video and the signatures of its frames."""
 
     video_id: str
     split: str
@@ -103,7 +97,6 @@ def find_near_duplicates(
     All pairs of frames are compared, exactly; memory holds one thumbnail of 1.7 kB a frame beside blocks of fixed size.
 
     Args:
-        videos: of all splits.
         report: told how many of how many pairs of frames were compared.
 
     Returns:

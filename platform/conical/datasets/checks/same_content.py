@@ -24,7 +24,6 @@ class SameContent:
 
     Args:
         split_a: the split that is held out further.
-        split_b: the other one.
         pairs: a video of each and what they share, such as `file a.mp4`; one pair per video of `split_a`.
     """
 

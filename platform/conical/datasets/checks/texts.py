@@ -28,9 +28,6 @@ def plain_text(caption: str) -> str:
 def same_captions(records: Sequence[VideoRecord]) -> list[Finding]:
     """Captions that stand in two splits, compared as `plain_text`.
 
-    Args:
-        records: the videos.
-
     Returns:
         One finding for each video, text and split that is held out less; `value` counts the videos with it there.
     """
@@ -56,11 +53,8 @@ def same_captions(records: Sequence[VideoRecord]) -> list[Finding]:
 def repeated_queries(records: Sequence[VideoRecord]) -> list[Finding]:
     """Texts that several videos of val or of test share: as a query each has several right answers.
 
-    Args:
-        records: the videos.
-
     Returns:
-        One finding a text and split; `value` counts its videos.
+        One finding per text and split; `value` counts its videos.
     """
     return [
         Finding(
@@ -82,12 +76,11 @@ def long_captions(records: Sequence[VideoRecord], *, count_tokens: Callable[[str
     """Captions of more tokens than a text tower reads at once.
 
     Args:
-        records: the videos.
         count_tokens: tokens of a text, start and end marks not counted.
         limit: most tokens of a piece.
 
     Returns:
-        One finding a caption; `value` counts its tokens.
+        One finding per caption; `value` counts its tokens.
     """
     return [
         Finding(

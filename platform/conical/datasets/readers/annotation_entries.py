@@ -18,7 +18,6 @@ def typed(value: Any, kind: type[Kind], where: str) -> Kind:
     """The value, if it is of that type.
 
     Args:
-        value: from a file.
         kind: what it must be; `float` takes whole numbers too. Nothing takes truth values, numbers beyond 64 bits, or
             halves of characters, which no file can be written with.
         where: file and entry, for the message.

@@ -75,7 +75,6 @@ class AnnotationFiles:
     """All files under a root that may hold annotations.
 
     Args:
-        root: the folder.
         files: sorted by path; members of zips among them.
     """
 
@@ -95,7 +94,7 @@ class AnnotationFiles:
         return cls(Path(root), tuple(sorted(_walk(Path(root)))))
 
     def matching(self, *patterns: str) -> list[AnnotationFile]:
-        """One file a name, for all names that fit a shell pattern, upper and lower case alike.
+        """One file per name, for all names that fit a shell pattern, upper and lower case alike.
 
         Args:
             patterns: such as `*_videodatainfo.json`.
@@ -189,7 +188,6 @@ def read_rows(file: AnnotationFile, *columns: str) -> list[tuple[int, dict[str, 
     """Rows of a CSV file with a header, with the numbers of their last lines.
 
     Args:
-        file: the CSV file.
         columns: those that must be there.
 
     Raises:
@@ -227,7 +225,6 @@ def column_names(reader: csv.DictReader[str], where: str) -> Sequence[str]:
     """The header of a CSV file.
 
     Args:
-        reader: of it.
         where: the file, for the message.
 
     Raises:
@@ -243,7 +240,6 @@ def csv_rows(reader: csv.DictReader[str], where: str) -> Iterator[tuple[int, dic
     """The rows of a CSV file with a header, each with the number of its last line.
 
     Args:
-        reader: of it.
         where: the file, for the message.
 
     Raises:

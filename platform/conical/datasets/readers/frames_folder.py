@@ -2,8 +2,8 @@
 
 <video_id>/*.jpg             at any depth; the natural order of the names is the order of the frames
 captions.json                {video_id: [captions]}, or a list of {"video_id", "caption" or "captions"[, "split"]}
-captions.csv                 instead: columns video_id, caption[, split], a row a caption
-train.txt, val.txt, test.txt a video id a line; needed where the captions name no split
+captions.csv                 instead: columns video_id, caption[, split], a row per caption
+train.txt, val.txt, test.txt a video id per line; needed where the captions name no split
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_frames_folder(root: str | Path) -> Annotations:
         root: folder that holds the caption file, the lists, and the folders of frames at any depth.
 
     Returns:
-        A record a video: first those with captions, in the order of the file, then those that only a list names.
+        A record per video: first those with captions, in the order of the file, then those that only a list names.
 
     Raises:
         DataError: there is no caption file, an entry of it is wrong, or a video has no split or several.

@@ -53,7 +53,7 @@ def read_manifest_file(root: str | Path, *, file: str = "") -> Annotations:
         file: name of the list under `root`; "" takes the one of `FILE_NAMES` that is there.
 
     Returns:
-        One record a video, in the order of the list.
+        One record per video, in the order of the list.
 
     Raises:
         DataError: there is no list or more than one, or a row of it is wrong; the message names the row.
@@ -97,7 +97,7 @@ def _read_json_lines(path: Path) -> Iterator[_Row]:
             where = f"{path}, line {number}"
             if not line.strip():
                 continue
-            row = parse_json(line, where, advice="write one object a line", constant=float)
+            row = parse_json(line, where, advice="write one object per line", constant=float)
             if not isinstance(row, dict):
                 raise DataError(f"{where} must be a JSON object, got {type(row).__name__}")
             yield where, row
@@ -107,7 +107,7 @@ def _read_csv(path: Path) -> Iterator[_Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = open_csv(file)
         if "captions" in column_names(reader, str(path)):
-            raise DataError(f"{path} must have a column 'caption' with one a row, got 'captions': rename or split it")
+            raise DataError(f"{path} must have a column 'caption' with one per row, got 'captions': rename or split it")
         yield from _merged(_csv_rows(reader, path))
 
 

@@ -4,7 +4,7 @@ Captions come from one of three files, the first that is there unless the option
 
     captions_msvd.json         video id to sentences
     raw-captions.pkl           video id to lists of words; loaded as plain data only
-    AllVideoDescriptions.txt   a line a sentence, after the video id
+    AllVideoDescriptions.txt   a line per sentence, after the video id
 
 Splits come from `train_list.txt`, `val_list.txt` and `test_list.txt`: 1,200, 100 and 670 videos. A video id is the
 YouTube id, start and end in seconds, `-4wsuPCjDBc_5_15`; `youtube_mapping.txt`, where it is there, gives other names

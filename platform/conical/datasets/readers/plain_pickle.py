@@ -36,7 +36,6 @@ def load_plain_pickle(content: bytes, where: str) -> Any:
     Strings that Python 2 wrote as bytes are read as UTF-8, and as Latin-1 where they are not.
 
     Args:
-        content: of the file.
         where: name of the file, for messages.
 
     Returns:

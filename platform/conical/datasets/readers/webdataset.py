@@ -3,7 +3,7 @@
 Files of one sample share a key: the path in the shard up to the first dot of the last part. Of a sample are read
 
     key.mp4     the video, with any video extension
-    key.txt     captions, one a line
+    key.txt     captions, one per line
     key.json    an object: `caption` or `captions`, and where wanted `video_id`, `split`, `source_id`, `start_seconds`,
                 `end_seconds`; other fields become `extra`
 
@@ -59,8 +59,8 @@ def read_webdataset(root: str | Path) -> Annotations:
         root: folder that holds `.tar` files at any depth.
 
     Returns:
-        A record a sample, by shard, then in the shard's order; `uri` is `shard.tar/member`, or "" where a sample has no
-        video.
+        A record per sample, by shard, then in the shard's order; `uri` is `shard.tar/member`, or "" where a sample has
+        no video.
 
     Raises:
         DataError: there is no shard, one is compressed or damaged, or a sample contradicts itself.

@@ -3,7 +3,7 @@
 On disk:
 
     scenes.json            the card: options and their hash; written last, so its presence means the rest is whole
-    annotations.jsonl      a line a clip: video_id, file, split, captions
+    annotations.jsonl      a line per clip: video_id, file, split, captions
     videos/<id>.mp4        the clips, two of them broken on purpose
     truth/<id>.json        what happens in the clip, and the facts the language can tell about it
 """
@@ -109,7 +109,7 @@ def read_scenes(root: str | Path) -> list[VideoRecord]:
         root: folder of the dataset.
 
     Returns:
-        One record a clip, the broken ones included; `uri` is relative to `root`, and `extra["truth"]` holds the
+        One record per clip, the broken ones included; `uri` is relative to `root`, and `extra["truth"]` holds the
         true facts, each joined by blanks (empty for a broken clip).
 
     Raises:
@@ -156,7 +156,6 @@ def oracle_recall_at_1(root: str | Path, split: str) -> float:
 
     Args:
         root: folder of the dataset.
-        split: which split.
 
     Raises:
         DataError: no scenes dataset at `root`, or no whole clip in the split.

@@ -136,7 +136,6 @@ def describe(truth: SceneTruth, level: str) -> str:
     """A full description at the level of detail of prompt A, B or C; objects in order of entry.
 
     Args:
-        truth: the scene.
         level: `A`: all facts and an interpretation; `B`: all facts; `C`: the objects alone.
 
     Raises:
@@ -180,7 +179,6 @@ def write_captions(truth: SceneTruth, rng: np.random.Generator) -> tuple[str, ..
     """Four to six captions as people would write them: each tells a part, in its own words.
 
     Args:
-        truth: the scene.
         rng: source of all choices.
     """
     count = int(rng.integers(4, 7))

@@ -19,7 +19,6 @@ def render_frames(truth: SceneTruth, frame_indices: Sequence[int] | None = None)
     """Draw frames of a scene.
 
     Args:
-        truth: the scene.
         frame_indices: which frames, 0-based; None: all.
 
     Returns:
@@ -46,7 +45,6 @@ def write_video(truth: SceneTruth, path: Path) -> None:
     """Render a scene and write it as an H.264 mp4.
 
     Args:
-        truth: the scene.
         path: file to write; its folder must exist.
     """
     import av

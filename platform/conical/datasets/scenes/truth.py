@@ -88,7 +88,6 @@ class Background:
 
     Args:
         texture: one of `TEXTURES`.
-        tint: mean RGB.
         drift: stage lengths it slides over the whole clip, (x, y).
         seed: of the texture's random part.
     """
@@ -104,10 +103,6 @@ class Encoding:
     """How the clip is written.
 
     Args:
-        width_px: frame width.
-        height_px: frame height.
-        fps: frames a second.
-        num_frames: length.
         num_b_frames: B-frames between two reference frames; 0: none.
         gop_frames: longest distance of two key frames.
         crf: H.264 constant rate factor.
@@ -163,7 +158,6 @@ def draw_truth(seed: int, split: str, index: int) -> SceneTruth:
     """The scene number `index` of a split: a pure function of its arguments.
 
     Args:
-        seed: of the dataset.
         split: name of the split.
         index: 0-based number in the split.
     """

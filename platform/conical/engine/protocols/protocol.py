@@ -45,7 +45,6 @@ class Protocol:
 
         Args:
             captioned: all prompts that were captioned.
-            options: of the evaluation.
 
         Raises:
             ProtocolError: a gallery would hold its query, or a prompt was not captioned.

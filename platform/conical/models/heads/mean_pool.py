@@ -21,7 +21,7 @@ class MeanPool(nn.Module):
     Args:
         width: of the embeddings; nothing here depends on it.
 
-    Source: the parameter-free similarity of CLIP4Clip (Luo et al. 2022, section 3.3); the talk's `v_i` is this mean.
+    Source: the parameter-free similarity of CLIP4Clip (Luo et al. 2022, section 3.3); [CEO25]'s `v_i` is this mean.
 
     >>> import torch
     >>> MeanPool(2)(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]))

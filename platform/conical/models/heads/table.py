@@ -75,7 +75,6 @@ def build_head(name: str, *, width: int) -> nn.Module:
 
     Args:
         name: as in `model.head`.
-        width: of the embeddings.
 
     Raises:
         ConfigError: it does not give embeddings of that width and of length 1.

@@ -25,11 +25,10 @@ _WORDS = {
 
 
 def audit_table(counts: Sequence[KindCount], *, title: str, unchecked: Collection[str] = ()) -> Table:
-    """A row a kind: what it is, how many, one example, what to do.
+    """A row per kind: what it is, how many, one example, what to do.
 
     Args:
         counts: of every kind that is to be shown.
-        title: above the table.
         unchecked: kinds that were not looked for.
 
     Returns:
@@ -51,7 +50,7 @@ def audit_table(counts: Sequence[KindCount], *, title: str, unchecked: Collectio
 
 
 def found_in_words(count: KindCount) -> str:
-    """How much was found, a line a split.
+    """How much was found, a line per split.
 
     >>> splits = {"test": SplitFindings(num_findings=55, num_videos=52, total_value=0)}
     >>> found_in_words(KindCount(kind="overlap", splits=splits, example=None))

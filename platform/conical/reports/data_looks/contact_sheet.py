@@ -28,7 +28,6 @@ class ContactSheet:
     """What a sheet shows.
 
     Args:
-        video_id: its title.
         facts: short sentences, such as `split test`.
         frames: with indices and times.
         texts: heading to the texts below it; of each the first `SHOWN_TEXTS` are shown, the rest is counted.
@@ -42,9 +41,6 @@ class ContactSheet:
 
 def draw_contact_sheet(sheet: ContactSheet) -> tuple[Drawing, str]:
     """Draw a sheet.
-
-    Args:
-        sheet: its content.
 
     Returns:
         The drawing, and the characters that no installed font has; a box stands for each.

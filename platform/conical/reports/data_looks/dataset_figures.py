@@ -23,11 +23,10 @@ _SPLIT_LINES = {"train": (PALETTE[5], 4.0), "val": (PALETTE[1], 2.2), "test": (P
 
 
 def counts_table(splits: Mapping[str, Mapping[str, int]], *, title: str) -> Table:
-    """A row a split.
+    """A row per split.
 
     Args:
         splits: split to counts by heading; the same headings for each.
-        title: above the table.
 
     Returns:
         The table.
@@ -57,11 +56,7 @@ def distributions_table(distributions: Sequence[Distribution]) -> Table:
 
 
 def distributions_drawing(distributions: Sequence[Distribution], *, dataset: str) -> Drawing:
-    """Histograms, a panel a quantity, a line a split.
-
-    Args:
-        distributions: at least one.
-        dataset: its name.
+    """Histograms, a panel a quantity, a line per split.
 
     Returns:
         The figure.

@@ -184,8 +184,6 @@ def result_row(record: RunRecord, scored: EvaluationRecord, label: str, *, stale
     """One evaluation of a run as a line of a table.
 
     Args:
-        record: of the run.
-        scored: the evaluation.
         label: what tables call the run.
         stale: what it was made from that is no longer there; "" for nothing.
     """

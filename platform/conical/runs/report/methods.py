@@ -20,8 +20,6 @@ class ReportedRun:
     """One run, read once.
 
     Args:
-        folder: where it lies.
-        record: what it is.
         method: what it is an instance of; its seeds share it.
         label: what the report calls it; unique.
         evaluations: all that was scored, by name (`test/raw`, `test-leak-free/raw.dsl`).
@@ -125,7 +123,6 @@ def method_pairs(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> M
     """Each trained method against the baseline loss, and against the first other loss on human captions alone.
 
     Args:
-        runs: of the report.
         split: where both must be scored.
         protocol: likewise.
     """
@@ -145,12 +142,7 @@ def method_pairs(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> M
 
 
 def naming_notes(runs: Sequence[ReportedRun], pairs: MethodPairs) -> tuple[str, ...]:
-    """What a reader of names and comparisons must know: runs told apart by key, and seeds without a partner.
-
-    Args:
-        runs: of the report.
-        pairs: its comparisons.
-    """
+    """What a reader of names and comparisons must know: runs told apart by key, and seeds without a partner."""
     older = [run.label for run in runs if run.is_older]
     notes = [
         f"Of several runs with one label and seed the newest keeps the name, older ones have their key: "

@@ -90,7 +90,6 @@ def prompt_ablations(runs: Sequence[ReportedRun], *, split: str, protocol: str) 
     Args:
         runs: of the report; those of one method are its seeds.
         split: where they were scored.
-        protocol: of the evaluations.
 
     Returns:
         One a group whose base and at least one variant share seeds and queries.

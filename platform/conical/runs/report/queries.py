@@ -32,7 +32,7 @@ _MAX_CLIPS = 160
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DirectionScores:
-    """One direction of an evaluation: a row a query.
+    """One direction of an evaluation: a row per query.
 
     Args:
         scores: (query, item): items are videos in t2v and, in v2t, the caption groups of videos by their best caption.
@@ -118,10 +118,7 @@ def build_browser(
 
     Args:
         pairs: methods scored on the same queries; of several seeds the lowest common one is shown.
-        best: shown alone too.
         source: frames, captions and supplements.
-        split: whose queries.
-        protocol: of the evaluations.
 
     Returns:
         None where nothing was scored.

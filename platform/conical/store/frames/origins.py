@@ -36,10 +36,6 @@ def write_addresses(store: FrameStore, addresses: Mapping[str, str]) -> None:
     frames, the one it is about to be read from: to write these first leaves no address of other frames behind,
     whenever the step is killed.
 
-    Args:
-        store: holds the frames.
-        addresses: by video id.
-
     Raises:
         StoreError: it cannot be written.
     """

@@ -41,9 +41,7 @@ class FrameRow:
     """What is stored of one video.
 
     Args:
-        video_id: which clip.
         fingerprint: hash of the clip's bytes, and its window where it is a part of the file.
-        sampled: its frames.
     """
 
     video_id: str

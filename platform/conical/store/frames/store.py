@@ -1,7 +1,7 @@
 """The frame store: the sampled frames of a dataset for one recipe.
 
     card.json                          the recipe and its hash
-    part-<name>-<content>.parquet      a row a video
+    part-<name>-<content>.parquet      a row per video
     failures.parquet                   the videos that were set aside; failures-<name>.parquet while a step goes on
     addresses.parquet                  where each video was read from (`addresses`)
 
@@ -49,7 +49,6 @@ class FrameStore:
     Args:
         path: the folder; made when first written.
         recipe: what determines the pixels, with at least `codec` and `jpeg_quality`.
-        recipe_hash: its content address.
 
     Raises:
         StoreError: the folder holds frames of another recipe, or its card is damaged.

@@ -35,7 +35,7 @@ def pyav_frames(info: VideoInfo) -> Generator[DecodedFrame]:
     try:
         with av.open(info.path) as container:
             stream = _stream_of(container, info)
-            # one thread a file: ingest runs one file a core, and errors then surface at the packet that causes them
+            # one thread per file: ingest runs one file per core, and errors then surface at the packet that causes them
             stream.thread_count = 1
             origin: float | None = None
             orientation = Orientation(sample_aspect=info.sample_aspect)
@@ -116,6 +116,6 @@ def _orientation(frame: VideoFrame, info: VideoInfo) -> Orientation:
 
 
 def _to_rgb(reformatter: VideoReformatter, frame: VideoFrame) -> NDArray[np.uint8]:
-    # one converter a file: a new one for each frame costs more than a small picture, so do its own threads
+    # one converter per file: a new one for each frame costs more than a small picture, so do its own threads
     pixels = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
     return cast("NDArray[np.uint8]", pixels)

@@ -25,10 +25,7 @@ class ClipSet:
     Args:
         name: what they are called in a table.
         width, height: in px.
-        num_seconds: length of each.
-        fps: frames a second.
         kilobits: bits a second / 1000; 300 is what MSR-VTT's 320x240 clips have.
-        num_clips: files.
         num_distinct: clips that are encoded; the other files are copies.
         is_still: one picture for all frames, where only their number counts.
     """

@@ -24,7 +24,7 @@ its other keys as they are, while `mix`, `tune.space`, `dataset.reader` and the 
 
 
 def settings_page() -> str:
-    """The page as Markdown: a section a table, a row a key."""
+    """The page as Markdown: a section per table, a row per key."""
     sections = [_HEAD]
     for name, owner, default in _tables(Experiment, Experiment(), ""):
         sections.append(f"## {f'[{name}]' if name else 'Top level'}\n\n| key | default | meaning |\n|---|---|---|")

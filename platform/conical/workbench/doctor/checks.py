@@ -1,4 +1,4 @@
-"""Is this machine fit to run? One check a line, each with what to do about it; the command line prints them."""
+"""Is this machine fit to run? One check per line, each with what to do about it; the command line prints them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ class Check:
     """One thing that was looked at.
 
     Args:
-        name: what.
         status: `ok`, `warn` (runs, but read the advice) or `fail` (will not run).
         detail: what was found, one line.
         advice: what to do; "" when `ok`.

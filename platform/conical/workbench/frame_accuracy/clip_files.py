@@ -35,8 +35,6 @@ class ClipKind:
 
     Args:
         codec: FFmpeg's name of the encoder.
-        options: of the encoder.
-        muxer_options: of the container.
         pixel_format: as FFmpeg spells it.
         width, height: stored size in px.
         sample_aspect: width of a pixel divided by its height.

@@ -24,7 +24,6 @@ class DecodingTime:
 
     Args:
         width, height: of the clip, in px.
-        decoder: which backend.
         milliseconds: CPU time of all threads, the best of the repeats; None: the backend refuses.
     """
 
@@ -40,8 +39,6 @@ def measure_times(
     """Write an H.264 clip of each size and sample it with each decoder.
 
     Args:
-        folder: for the clips.
-        decoders: names of backends.
         repeats: readings of which the fastest counts, the decoders taking turns; >= 1.
         sizes: widths and heights in px.
     """

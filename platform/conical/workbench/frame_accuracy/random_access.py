@@ -23,7 +23,6 @@ def decord_get_batch(path: Path, num_frames: int) -> SampledFrames:
     """Frames by `VideoReader.get_batch`.
 
     Args:
-        path: the video file.
         num_frames: how many, spread uniformly over what decord counts.
 
     Raises:

@@ -30,7 +30,6 @@ class Accuracy:
     Args:
         kind: file name of the kind.
         reader: name of the reader.
-        num_frames: frames asked for.
         num_exact: of these, the right picture, upright, in shape and colour, at its time.
         milliseconds: CPU time of all threads, the best of the repeats: wall time says more of other programs.
         pixels: hash of all frames; "" if refused.
@@ -74,10 +73,6 @@ def measure(
 
     Args:
         kind: how it was written.
-        path: where.
-        name: of the kind.
-        reader_name: for the record.
-        reader: what reads it.
         num_wanted: frames asked for, spread uniformly; None: all that the file shows.
         repeats: how often it is read, for the time; >= 1.
     """

@@ -47,7 +47,7 @@ class SuiteRun:
     """All that the page shows.
 
     Args:
-        results: one a kind and reader.
+        results: one per kind and reader.
         allowed: pairs of kind and backend that sampling accepts.
         times: on clips of usual size.
     """
@@ -94,7 +94,6 @@ def accuracy_page(run: SuiteRun, provenance: Mapping[str, str]) -> str:
     """The page as Markdown.
 
     Args:
-        run: of the suite.
         provenance: versions, date, commit and so on, by name.
     """
     kinds = list(dict.fromkeys(result.kind for result in run.results))

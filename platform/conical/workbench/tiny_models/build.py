@@ -87,7 +87,6 @@ def build_tiny_models(
     Args:
         assets: folder to write `tiny_clip/` and `tiny_video_llava/` into.
         scratch: folder for the scenes that measure.
-        options: sizes and seeds.
         report: called as `report(stage, done, total, loss)`.
 
     Returns:

@@ -102,10 +102,8 @@ def train_tiny_clip(
 
     Args:
         tower: a trained `CLIPVisionModel`.
-        scenes: training scenes.
         steps: optimiser steps, >= 1.
-        batch_frames: frames a step, one of a scene.
-        peak_lr: of AdamW.
+        batch_frames: frames per step, one of a scene.
         seed: of weights, batches and captions.
         report: called after each step as `report(step, loss)`.
 
@@ -177,7 +175,6 @@ def save_clip(clip: Any, folder: str | Path) -> None:
 
     Args:
         clip: from `train_tiny_clip`.
-        folder: made when missing.
     """
     from safetensors.torch import save_file
 
@@ -194,7 +191,6 @@ def zero_shot_recall_at_1(
     """Text-to-video R@1 in percent; tied clips share their rank's worth.
 
     Args:
-        encoder: the dual encoder.
         frames: uint8, (clips, frames, size, size, 3).
         captions: the queries of each clip.
         batch: clips at a time.

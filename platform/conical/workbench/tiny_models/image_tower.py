@@ -36,11 +36,7 @@ _SHIFT_PX = 3
 
 
 class FrameReader(nn.Module):
-    """Linear heads on the class token (what there is of each colour; the texture) and on the patches (what is there).
-
-    Args:
-        width: of the tower.
-    """
+    """Linear heads on the class token (what there is of each colour; the texture) and on the patches."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -61,7 +57,6 @@ def frame_targets(truths: Sequence[SceneTruth], times: NDArray[np.float32]) -> t
     """What the heads should say of each frame.
 
     Args:
-        truths: one a scene.
         times: (num_scenes, num_frames), 0 to 1.
 
     Returns:
@@ -160,9 +155,7 @@ def train_image_tower(
     """Train a CLIP image tower to read frames.
 
     Args:
-        scenes: training scenes.
         steps: optimiser steps, >= 1.
-        batch_frames: frames a step.
         peak_lr: of AdamW, after a warm-up and before a cosine decay.
         seed: of the initial weights and the batches.
         report: called after each step as `report(step, loss, tower, reader)`.

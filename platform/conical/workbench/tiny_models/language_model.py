@@ -94,9 +94,7 @@ def write_lesson(truths: Sequence[SceneTruth], rng: np.random.Generator, tokeniz
     """Two questions with answers about each clip, A or B and then C; prompt A quotes a fresh human caption.
 
     Args:
-        truths: one a clip.
         rng: source of the human captions.
-        tokenizer: of the model.
     """
     questions, answers = [], []
     for truth in truths:
@@ -157,7 +155,6 @@ def ways(truths: Sequence[SceneTruth], times: NDArray[np.float32]) -> tuple[Tens
     """How far objects have come since their entry.
 
     Args:
-        truths: one a clip.
         times: (clips, frames), 0 to 1.
 
     Returns:
@@ -192,7 +189,6 @@ def lesson_loss(
         features: (B, video tokens, tower width), from `video_features`.
         lesson: texts of the same clips.
         head_ids: tokens before the video.
-        hint: adds its loss.
         truth_ways: what the hint should read, from `ways`.
 
     Returns:
@@ -250,14 +246,11 @@ def train_language(
 
     Args:
         model: a `VideoLlavaForConditionalGeneration`.
-        tokenizer: its tokenizer.
         features: (clips, video tokens, tower width).
-        truths: one a clip.
         times: (clips, frames), 0 to 1.
         head_ids: tokens before the video.
         steps: optimiser steps, >= 1.
-        batch_clips: clips a step, two answers each.
-        peak_lr: of AdamW.
+        batch_clips: clips per step, two answers each.
         seed: of the batches and the captions.
         report: called after each step as `report(step, loss)`.
     """

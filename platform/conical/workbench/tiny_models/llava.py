@@ -56,7 +56,6 @@ class CaptionFigures:
 
     Args:
         level: `A`, `B` or `C`.
-        num_clips: clips asked about.
         recall: of the true facts, percent that are named.
         precision: of the named facts, percent that are true.
         words: mean length of an answer.
@@ -186,7 +185,6 @@ def train_tiny_video_llava(
 
     Args:
         tower: a trained `CLIPVisionModel`.
-        scenes: training scenes.
         steps: steps of the language model, >= 1.
         tokenizer_seed: of the scenes whose descriptions the tokenizer is fitted to.
         seed: of weights, batches and captions.
@@ -225,8 +223,6 @@ def save_half(model: Any, processor: Any, folder: str | Path) -> None:
 
     Args:
         model: left in float32.
-        processor: its processor.
-        folder: made when missing.
     """
     from transformers import VideoLlavaForConditionalGeneration
 
@@ -241,9 +237,8 @@ def answer(model: Any, processor: Any, *, frames: NDArray[np.uint8], prompts: Se
 
     Args:
         model: a `VideoLlavaForConditionalGeneration`.
-        processor: its processor.
         frames: uint8, (clips, 8, size, size, 3), RGB.
-        prompts: one a clip, rendered.
+        prompts: one per clip, rendered.
     """
     texts = [f"USER: {_VIDEO}\n{prompt} ASSISTANT:" for prompt in prompts]
     inputs = processor(text=texts, videos=list(frames), return_tensors="pt", padding=True)
@@ -266,10 +261,8 @@ def measure(
 
     Args:
         model: a `VideoLlavaForConditionalGeneration` in float32.
-        processor: its processor.
         frames: uint8, (clips, 8, size, size, 3), RGB.
-        truths: one a clip.
-        captions: a human caption a clip, quoted by prompt A.
+        captions: a human caption per clip, quoted by prompt A.
         batch: clips at a time.
     """
     figures = []
@@ -284,13 +277,7 @@ def measure(
 
 
 def score_answers(level: str, answers: Sequence[str], truths: Sequence[SceneTruth]) -> CaptionFigures:
-    """Recall and precision of the facts named in `answers`, pooled over all clips.
-
-    Args:
-        level: prompt they answer.
-        answers: one a clip.
-        truths: one a clip.
-    """
+    """Recall and precision of the facts named in `answers`, pooled over all clips."""
     named = [named_facts(text) for text in answers]
     true = [true_facts(truth) for truth in truths]
     right = sum(len(said & known) for said, known in zip(named, true, strict=True))

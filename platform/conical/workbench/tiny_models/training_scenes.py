@@ -29,7 +29,6 @@ class RenderedScenes:
     Args:
         frames: uint8, (num_scenes, num_frames, size, size, 3), RGB.
         times: float32, (num_scenes, num_frames), 0 to 1.
-        truths: one a scene.
     """
 
     frames: NDArray[np.uint8]
