@@ -7,6 +7,7 @@ value and is replaced whole.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from conical.core.errors import ConfigError
 
 
+@functools.cache
 def table_of(owner: type | None, key: str) -> type | None:
     """The dataclass behind a key of a table; None for a value or an unknown key."""
     hint = typing.get_type_hints(owner).get(key) if owner is not None else None

@@ -14,6 +14,10 @@ from conical.runs.sweep_log import open_book
 class ForwardToBook(Callback):
     """Holds nothing, so that it survives Tune's pickling; the book has a database connection and could not."""
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial was launched: its number is its place in this order, whichever reports first."""
+        open_book().start(trial.config)
+
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """An epoch of a trial."""
         open_book().result(trial.config, json.loads(result["row"]), json.loads(result["steps"]))

@@ -14,10 +14,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from conical.captioning.mix import HUMAN
 from conical.config import Experiment
+from conical.config.nested import flatten
 from conical.core.errors import DataError, UserError
 from conical.core.hashing import file_fingerprint, stable_hash
 from conical.core.registry import source_fingerprint
@@ -62,7 +63,7 @@ class Dependencies:
         >>> now.changes_since(Dependencies(settings={"loss": {"tau": 1}}, data={"frames": "a"}))
         ('loss.tau', 'frames')
         """
-        own, other = _flat(self.settings), _flat(earlier.settings)
+        own, other = flatten(self.settings), flatten(earlier.settings)
         settings = [name for name in dict.fromkeys((*own, *other)) if own.get(name) != other.get(name)]
         names = dict.fromkeys((*self.data, *earlier.data))
         return (*settings, *(name for name in names if self.data.get(name) != earlier.data.get(name)))
@@ -139,20 +140,34 @@ def determining_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in DETERMINING_TABLES}
 
 
+# what was asked for, such as ("data", dataset, recipe, split), to the hashes by name
+KnownHashes: TypeAlias = dict[tuple[str, ...], dict[str, str]]
+
+
 class EvaluationDependencies:
     """What the evaluations of one run depend on, as encoder and data are now; each split is hashed once.
 
     Args:
         options: how it is scored.
+        hashes: of data that another run was asked about already; filled as this one is asked.
     """
 
-    def __init__(self, run: RunFolder, experiment: Experiment, workspace: Workspace, options: EvaluateOptions) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        experiment: Experiment,
+        workspace: Workspace,
+        options: EvaluateOptions,
+        *,
+        hashes: KnownHashes | None = None,
+    ) -> None:
         self._run = run
         self._experiment = experiment
         self._workspace = workspace
         self._options = options
         self._source = data_source(experiment, workspace, has_supplements=False)
-        self._known: dict[tuple[str, ...], dict[str, str]] = {}
+        self._known: KnownHashes = {} if hashes is None else hashes
+        self._frames = (experiment.dataset.folder, experiment.frames.hash)
 
     def of(self, name: EvaluationName) -> Dependencies:
         """What one evaluation depends on; what is gone has the hash "".
@@ -161,14 +176,16 @@ class EvaluationDependencies:
             ProtocolError: the leak-free list is of another manifest.
         """
         options = self._options
-        data = self._once(("encoder",), lambda: {"encoder": self._encoder()})
+        data = self._once(("encoder", str(self._run.path)), lambda: {"encoder": self._encoder()})
         prompts = tuple(options.protocol(name.protocol).prompts(options))
+        captioned = (*self._frames, stable_hash(self._experiment.to_dict()["captions"])) if prompts else ()
         for split in options.splits_behind(name):
-            data |= self._once(("data", split), partial(self._data, split))
+            data |= self._once(("data", *self._frames, split), partial(self._data, split))
             if prompts:
-                data |= self._once(("supplements", split, *prompts), partial(self._supplements, split, prompts))
+                key = ("supplements", *captioned, split, *prompts)
+                data |= self._once(key, partial(self._supplements, split, prompts))
         if name.subset:
-            data |= self._once(("list",), lambda: {"leak-free list": self._leak_free()})
+            data |= self._once(("list", self._frames[0]), lambda: {"leak-free list": self._leak_free()})
         return Dependencies(settings=options.behind(name), data=data)
 
     def _encoder(self) -> str:
@@ -209,10 +226,3 @@ class EvaluationDependencies:
         if key not in self._known:
             self._known[key] = make()
         return dict(self._known[key])
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in table.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat

@@ -10,7 +10,7 @@ from conical.config import Experiment, parse_experiment
 from conical.core.errors import ConfigError, ProtocolError
 from conical.engine.options import EvaluateOptions
 from conical.metrics import EvaluationName
-from conical.runs.dependencies import Dependencies, EvaluationDependencies
+from conical.runs.dependencies import Dependencies, EvaluationDependencies, KnownHashes
 from conical.store import EvaluationRecord, RunFolder, Workspace
 
 
@@ -33,6 +33,7 @@ def stale_evaluations(
     *,
     experiment: Experiment,
     workspace: Workspace,
+    hashes: KnownHashes | None = None,
 ) -> list[Stale]:
     """The stored evaluations that would come out otherwise today.
 
@@ -41,8 +42,9 @@ def stale_evaluations(
     Args:
         experiment: the run's settings.
         workspace: holds the data as they are now.
+        hashes: see `EvaluationDependencies`.
     """
-    now = EvaluationDependencies(run, experiment, workspace, options)
+    now = EvaluationDependencies(run, experiment, workspace, options, hashes=hashes)
     reasons = ((scored, stale_reason(now.of(scored.name), scored)) for scored in stored)
     return [Stale(scored=scored, reason=reason) for scored, reason in reasons if reason]
 
@@ -80,12 +82,19 @@ def refuse_stale(stale: Sequence[Stale], run: RunFolder) -> None:
         )
 
 
-def stale_by_name(run: RunFolder, stored: Iterable[EvaluationRecord], workspace: Workspace) -> dict[str, str]:
+def stale_by_name(
+    run: RunFolder,
+    stored: Iterable[EvaluationRecord],
+    workspace: Workspace,
+    *,
+    hashes: KnownHashes | None = None,
+) -> dict[str, str]:
     """Evaluations of a run that were made from other data, or by another encoder, than are there now.
 
     Args:
         stored: evaluations of it; the options are those that each was made with.
         workspace: holds the data as they are now.
+        hashes: see `EvaluationDependencies`.
 
     Returns:
         Name of the evaluation to what differs, in words.
@@ -98,7 +107,7 @@ def stale_by_name(run: RunFolder, stored: Iterable[EvaluationRecord], workspace:
             options = options_of(scored, experiment)
         except ConfigError:
             continue  # of a protocol or family from outside that this experiment does not name
-        for one in stale_evaluations(run, [scored], options, experiment=experiment, workspace=workspace):
+        for one in stale_evaluations(run, [scored], options, experiment=experiment, workspace=workspace, hashes=hashes):
             reasons[str(scored.name)] = one.reason
     return reasons
 
@@ -110,9 +119,10 @@ def stale_notes(runs: Sequence[RunFolder], name: EvaluationName, workspace: Work
         workspace: holds the data as they are now.
     """
     notes = []
+    hashes: KnownHashes = {}
     for run in runs:
         scored = run.read_evaluation(name.split, name.protocol, family=name.family, subset=name.subset)
-        reasons = stale_by_name(run, [scored] if scored else [], workspace)
+        reasons = stale_by_name(run, [scored] if scored else [], workspace, hashes=hashes)
         record = run.read()
         notes += [
             f"Stale: {name} of {record.label} ({record.key}) was scored {reason} than are there now; conical evaluate "

@@ -91,6 +91,10 @@ class SweepBook:
             self._tracker.tag(self._tracking_id, tags)
         self._tracker.finish(self._tracking_id, status="FINISHED" if record.is_finished else "KILLED")
 
+    def start(self, drawn: dict[str, Any]) -> None:
+        """A trial was launched."""
+        self._log_of(drawn)
+
     def result(self, drawn: dict[str, Any], row: dict[str, float], steps: list[dict[str, float]]) -> None:
         """A trial reported an epoch."""
         log = self._log_of(drawn)

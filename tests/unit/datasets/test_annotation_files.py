@@ -13,12 +13,11 @@ from conical.datasets.readers.annotation_files import (
     AnnotationFile,
     AnnotationFiles,
     parse_json,
-    read_ids,
     read_json,
     read_lines,
-    read_rows,
     read_text,
 )
+from conical.datasets.readers.csv_files import read_ids, read_rows
 
 
 def _write(path: Path, content: str | bytes) -> Path:

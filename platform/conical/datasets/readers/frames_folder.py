@@ -19,16 +19,8 @@ from conical.core.errors import DataError
 from conical.core.records import SPLITS
 from conical.datasets.annotations import Annotations
 from conical.datasets.readers.annotation_entries import require_storable, split_of_each, to_record
-from conical.datasets.readers.annotation_files import (
-    AnnotationFile,
-    column_names,
-    csv_rows,
-    listed_names,
-    open_csv,
-    parse_json,
-    read_lines,
-    read_text,
-)
+from conical.datasets.readers.annotation_files import AnnotationFile, parse_json, read_lines, read_text
+from conical.datasets.readers.csv_files import column_names, csv_rows, listed_names, open_csv
 from conical.datasets.split_names import split_named
 
 CAPTION_FILES = ("captions.json", "captions.csv")

@@ -26,7 +26,8 @@ from conical.core.records import VideoRecord
 from conical.datasets.addresses import confined_path
 from conical.datasets.annotations import Annotations
 from conical.datasets.readers.annotation_entries import to_record
-from conical.datasets.readers.annotation_files import column_names, csv_rows, open_csv, parse_json
+from conical.datasets.readers.annotation_files import parse_json
+from conical.datasets.readers.csv_files import column_names, csv_rows, open_csv
 
 FILE_NAMES = ("manifest.jsonl", "manifest.csv", "manifest.parquet")
 _FIELDS = tuple(field.name for field in fields(VideoRecord))

@@ -27,7 +27,8 @@ from conical.core.errors import DataError
 from conical.core.records import VideoRecord
 from conical.datasets.annotations import Annotations, PublishedList
 from conical.datasets.readers.annotation_entries import entry, split_of_each, to_record, typed
-from conical.datasets.readers.annotation_files import AnnotationFile, AnnotationFiles, read_ids, read_json, read_rows
+from conical.datasets.readers.annotation_files import AnnotationFile, AnnotationFiles, read_json
+from conical.datasets.readers.csv_files import read_ids, read_rows
 from conical.datasets.readers.reader_options import require_option
 from conical.datasets.split_names import split_named
 from conical.datasets.validation import hold_out

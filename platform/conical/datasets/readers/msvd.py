@@ -26,7 +26,8 @@ from conical.core.errors import DataError
 from conical.core.records import VideoRecord
 from conical.datasets.annotations import Annotations, PublishedList
 from conical.datasets.readers.annotation_entries import split_of_each, to_record, typed
-from conical.datasets.readers.annotation_files import AnnotationFile, AnnotationFiles, read_ids, read_json, read_lines
+from conical.datasets.readers.annotation_files import AnnotationFile, AnnotationFiles, read_json, read_lines
+from conical.datasets.readers.csv_files import read_ids
 from conical.datasets.readers.plain_pickle import load_plain_pickle
 from conical.datasets.readers.reader_options import require_option
 

@@ -24,14 +24,8 @@ from conical.core.options import did_you_mean
 from conical.core.records import SPLITS, VideoRecord
 from conical.datasets.annotations import Annotations
 from conical.datasets.readers.annotation_entries import entry, to_record, typed
-from conical.datasets.readers.annotation_files import (
-    AnnotationFile,
-    AnnotationFiles,
-    parse_json,
-    read_json,
-    read_lines,
-    read_rows,
-)
+from conical.datasets.readers.annotation_files import AnnotationFile, AnnotationFiles, parse_json, read_json, read_lines
+from conical.datasets.readers.csv_files import read_rows
 from conical.datasets.readers.reader_options import require_option
 
 LAYERS = ("factual", "abstract", "intent")

@@ -21,7 +21,7 @@ from conical.reports import (
     published_rows,
 )
 from conical.runs.comparison import comparable_parts, compare_methods
-from conical.runs.dependencies import data_source
+from conical.runs.dependencies import KnownHashes, data_source
 from conical.runs.finding import runs_named
 from conical.runs.provenance import git_commit
 from conical.runs.report.figure_data import curves, hub_samples, rank_samples
@@ -171,7 +171,8 @@ def _rows(runs: Sequence[ReportedRun], workspace: Workspace) -> list[RunRow]:
     """Everything that was scored: val before test, the standard protocol first."""
     names = sorted({name for run in runs for name in run.evaluations}, key=lambda n: (not n.startswith("val"), n))
     names.sort(key=lambda name: name.partition("/")[2] != "raw")
-    stale = {run.label: stale_by_name(run.folder, run.evaluations.values(), workspace) for run in runs}
+    hashes: KnownHashes = {}  # most runs share their data
+    stale = {run.label: stale_by_name(run.folder, run.evaluations.values(), workspace, hashes=hashes) for run in runs}
     return [
         result_row(run.record, run.evaluations[name], run.label, stale=stale[run.label].get(name, ""))
         for name in names

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from conical.captioning.mix import HUMAN
+from conical.config.nested import flatten
 from conical.core.hashing import stable_hash
 from conical.metrics import MetricValue, bootstrap_intervals
 from conical.reports import Ablation, AblationLine
@@ -54,7 +55,7 @@ def _change(config: Mapping[str, Any], base: Mapping[str, Any]) -> str:
         return "; ".join(words)
     if not _takes_supplements(base):
         return "; ".join(words) + _captioner_words(config)
-    new, old = _flat(config["captions"]), _flat(base["captions"])
+    new, old = flatten(config["captions"]), flatten(base["captions"])
     words += [
         f"captions.{name} {old.get(name)} → {new.get(name)}"
         for name in sorted(new.keys() | old.keys())
@@ -75,13 +76,6 @@ def _mix_words(config: Mapping[str, Any]) -> str:
 
 def _captioner_words(config: Mapping[str, Any]) -> str:
     return f", captioner {config['captions']['captioner']}" if _takes_supplements(config) else ""
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in table.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
 
 
 def prompt_ablations(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> list[Ablation]:

@@ -196,15 +196,9 @@ class FrameStore:
         Args:
             video_ids: whose frames; None: all.
         """
-        places = sorted(self._places().items())
-        wanted = None if video_ids is None else frozenset(video_ids)
-        return stable_hash(
-            [
-                [video_id, place.fingerprint, place.frames_hash]
-                for video_id, place in places
-                if wanted is None or video_id in wanted
-            ]
-        )
+        places = self._places()
+        wanted = sorted(places if video_ids is None else frozenset(video_ids) & places.keys())
+        return stable_hash([[name, places[name].fingerprint, places[name].frames_hash] for name in wanted])
 
     def memory_map(self, video_ids: Sequence[str], cache_dir: str | Path) -> np.memmap[Any, np.dtype[np.uint8]]:
         """The frames of many videos as one read-only array, shared by all processes of the machine.
