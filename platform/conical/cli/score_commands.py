@@ -83,6 +83,9 @@ def score(
     scale: Annotated[float | None, typer.Option(help="Inside the softmax; 100 for dsl, 20 for qbnorm.")] = None,
     transpose: Annotated[bool, typer.Option("--transpose", help="The matrices' rows are videos.")] = False,
     cosine: Annotated[bool, typer.Option("--cosine", help="Bring embeddings to length 1 first.")] = False,
+    distractors: Annotated[
+        int | None, typer.Option(help="Videos after one per text that belong to none; without it there are none.")
+    ] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
     debug: Debug = False,
 ) -> None:
@@ -99,6 +102,7 @@ def score(
         scale=scale,
         is_transposed=transpose,
         is_cosine=cosine,
+        num_distractors=distractors,
         json_path=json_path,
     )
     score_files(console, options)

@@ -40,6 +40,7 @@ class ScoreOptions:
         scale: the family's scale; None: its default.
         is_transposed: the matrices' rows are videos.
         is_cosine: bring embeddings to length 1 first.
+        num_distractors: columns, after one per row, that no row names; None: there are none.
         json_path: where to write the numbers.
     """
 
@@ -52,6 +53,7 @@ class ScoreOptions:
     scale: float | None = None
     is_transposed: bool = False
     is_cosine: bool = False
+    num_distractors: int | None = None
     json_path: Path | None = None
 
     def __post_init__(self) -> None:
@@ -68,6 +70,14 @@ class ScoreOptions:
         )
         for is_given, option in ((bool(self.fuse), "--fuse"), (self.is_transposed, "--transpose")):
             refuse(is_given and not self.files, f"{option} is about matrices: leave out --embeddings")
+        refuse(
+            self.num_distractors is not None and self.positives is not None,
+            "--distractors counts the columns after the diagonal: --positives names the correct ones, leave one out",
+        )
+        refuse(
+            self.num_distractors is not None and self.num_distractors < 1,
+            f"--distractors must be >= 1, got {self.num_distractors}",
+        )
         refuse(self.is_cosine and not is_embedded, "--cosine is about embeddings: give --embeddings")
         refuse(self.scale is not None and family is None, "--scale belongs to a family: give --rescore")
         refuse(
@@ -225,6 +235,17 @@ def _positives(options: ScoreOptions, *, num_rows: int, num_columns: int) -> lis
         raise DataError(
             f"{num_rows} texts and {num_columns} videos: say which belong together with --positives"
             + ("" if options.embeddings else ", or --transpose if the file's rows are videos")
+        )
+    extra = num_columns - num_rows
+    if extra != (options.num_distractors or 0):
+        said = f"--distractors {options.num_distractors} was said" if options.num_distractors else "none was announced"
+        turned = "" if options.embeddings else "--transpose if the file's rows are videos, "
+        raise DataError(
+            f"{num_rows} texts and {num_columns} videos leave {extra} videos without a text, and {said}: give {turned}"
+            f"--positives to say which belong together, or --distractors {extra} if video i is correct for text i and "
+            "the rest for none"
+            if extra
+            else f"{num_rows} texts and as many videos leave no distractor, and {said}: leave it out"
         )
     return None
 

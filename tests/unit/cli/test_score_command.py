@@ -197,3 +197,35 @@ def test_a_mistake_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str],
     assert err.startswith("conical: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("shape", "words", "message"),
+    [
+        ((6, 20), (), "6 texts and 20 videos leave 14 videos without a text, and none was announced: give --transpose"),
+        ((6, 20), ("--distractors", "3"), r"leave 14 videos without a text, and --distractors 3 was said"),
+        ((12, 12), ("--distractors", "3"), r"leave no distractor, and --distractors 3 was said: leave it out"),
+        ((20, 6), (), r"20 texts and 6 videos: say which belong together with --positives, or --transpose"),
+        ((6, 20), ("--transpose",), r"20 texts and 6 videos: say which belong together with --positives"),
+        ((6, 20), ("--distractors", "0"), r"--distractors must be >= 1, got 0"),
+    ],
+)
+def test_a_matrix_on_its_side_is_never_taken_for_one_with_distractors(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    shape: tuple[int, int],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    np.save("sim.npy", np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    code, _, err = score(capsys, "sim.npy", *words)
+    assert code == 2
+    assert message in " ".join(err.split())
+
+
+def test_distractors_that_are_announced_are_ranked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    similarity = np.hstack([np.eye(6), 2 * np.eye(6)[:, :4], np.zeros((6, 10))]).astype(np.float32)
+    np.save("sim.npy", similarity)
+    found = numbers(capsys, "sim.npy", "--distractors", "14")["t2v"]
+    # four of six texts prefer a distractor
+    assert found["R1"]["value"] == pytest.approx(100 * 2 / 6)
