@@ -355,6 +355,13 @@ def test_a_changed_setting_never_runs_under_anothers_name() -> None:
             ["mix={human=1.0, A=0, B=0}"],
             [mixed, "optim.epochs=0"],
             [mixed, "label=mine"],
+            [mixed, "loss.tau_tv=90.0"],
+            [mixed, "loss.tau_tv=90.0", "seed=1"],
+            [mixed, "loss.symmetric=true", "optim.learning_rate=1e-5"],
+            [mixed, "augment.flip_probability=0.0"],
+            [mixed, "captions.captioner=http", "captions.model=org/model"],
+            ["mix={human=1.0}", "captions.captioner=http"],
+            ["mix={human=1.0}", "loss.name=info_nce", "loss.denominator=negatives"],
         )
     }
     assert titles == {
@@ -363,4 +370,35 @@ def test_a_changed_setting_never_runs_under_anothers_name() -> None:
         "CEO, 1 human",
         "tiny-clip as loaded",
         "mine",
+        "CEO, 0.4 human + 0.4 A + 0.2 B, tau_tv 90",
+        "CEO, 0.4 human + 0.4 A + 0.2 B, symmetric true, learning_rate 1e-05",
+        "CEO, 0.4 human + 0.4 A + 0.2 B, augment.flip_probability 0",
+        "CEO, 0.4 human + 0.4 A + 0.2 B, captioner http, model org/model",
+        "InfoNCE, 1 human, denominator negatives",
     }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "denominator", "symmetric"),
+    [
+        (["loss.name=info_nce"], "all", True),
+        (["loss.name=info_nce", "loss.symmetric=false"], "all", False),
+        (["loss.symmetric=false", "loss.name=info_nce"], "all", False),
+        (["loss.name=info_nce", "loss.denominator=negatives"], "negatives", True),
+        (["loss.name=info_nce", "loss.name=ceo"], "negatives", False),
+        (["loss={name='info_nce', symmetric=false}"], "all", False),
+    ],
+)
+def test_a_loss_has_defaults_of_its_own_which_a_user_may_change(
+    tmp_path: Path, overrides: list[str], denominator: str, symmetric: bool
+) -> None:
+    made = [from_sets(*overrides)]
+    for name, only_differences in (("whole", False), ("short", True)):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(made[0].to_toml(only_differences=only_differences), encoding="utf-8")
+        made.append(load_experiment(path))
+    made.append(Experiment().replace(made[0].differences()))
+    made.append(made[0].replace({"seed": 1}))
+    assert {(one.loss.denominator, one.loss.symmetric) for one in made} == {(denominator, symmetric)}
+    back = made[0].replace({"loss.name": "ceo"}).loss
+    assert (back.denominator, back.symmetric) == ("negatives", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,24 +23,42 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is fresh, stal
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something is wrong.")]
 
 
-def open_experiment(config: Path | None, overrides: list[str] | None) -> tuple[Experiment, Workspace]:
+def open_experiment(
+    config: Path | None, overrides: list[str] | None, *, reads: Sequence[str] | None = None
+) -> tuple[Experiment, Workspace]:
     """Settings first: a mistake in them must not leave a folder behind.
 
     Args:
         config: TOML file; None: the offline demo.
         overrides: of `--set`.
+        reads: the settings and tables that the command reads beside those a run was trained with, which are the run's
+            own; None: it reads all.
 
     Returns:
         The experiment and the workspace; libraries' chatter goes to a file of it from now on.
 
     Raises:
-        ConfigError: a setting is refused.
+        ConfigError: a setting is refused, or the command would not read it.
         StoreError: the workspace cannot be written.
     """
     from conical.config import load_experiment
     from conical.store import Workspace
 
+    if reads is not None:
+        _refuse_unread(overrides or [], reads)
     experiment = load_experiment(config, overrides or [])
     workspace = Workspace.open()
     divert_chatter(workspace.logs / "libraries.log")
     return experiment, workspace
+
+
+def _refuse_unread(overrides: Sequence[str], reads: Sequence[str]) -> None:
+    from conical.core.errors import ConfigError
+
+    names = [override.partition("=")[0].strip() for override in overrides]
+    unread = [name for name in names if not any(name == read or name.startswith(f"{read}.") for read in reads)]
+    if unread:
+        raise ConfigError(
+            f"--set {', '.join(dict.fromkeys(unread))} would change nothing: a finished run keeps the settings it was "
+            f"trained with, and this command reads {' and '.join(reads)} only; train a run with it, then name that run"
+        )

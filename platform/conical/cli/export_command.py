@@ -18,7 +18,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a run's encoder as an open_clip folder with a model card."""
-    experiment, workspace = open_experiment(config, set_)
+    experiment, workspace = open_experiment(config, set_, reads=("name",))
     from conical.runs.export import export_run
     from conical.runs.finding import one_finished_run
 

@@ -171,7 +171,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Tables on the terminal, and one self-contained HTML file with figures and single queries."""
-    experiment, workspace = open_experiment(config, set_)
+    experiment, workspace = open_experiment(config, set_, reads=("name", "evaluate"))
     from conical.cli.show import print_report
     from conical.reports import write_report
     from conical.runs.report.builder import report_on

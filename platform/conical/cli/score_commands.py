@@ -46,7 +46,7 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Score finished runs on val and test: both directions, with intervals."""
-    experiment, workspace = open_experiment(config, set_)
+    experiment, workspace = open_experiment(config, set_, reads=None if dry_run else ("name", "evaluate", "tracking"))
     if dry_run:
         print_status(experiment, workspace)
         return
@@ -109,7 +109,7 @@ def score(
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="Key, MLflow id or label (all its seeds) of the run that is judged.")],
+    a: Annotated[str, typer.Argument(help="Label (all its seeds), key, keys with commas or MLflow id.")],
     b: Annotated[str, typer.Argument(help="The same of the run it is judged against.")],
     split: Annotated[str, typer.Option(help="A scored split.")] = "test",
     metric: Annotated[str, typer.Option(help="R1, R5, R10, MedR or MeanR.")] = "R1",
@@ -122,10 +122,10 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Paired test of two runs, or two methods over their seeds, on the same queries."""
-    experiment, workspace = open_experiment(config, set_)
+    experiment, workspace = open_experiment(config, set_, reads=("name",))
     from conical.metrics import EvaluationName
     from conical.reports import comparison_sentence, comparisons_grid, rich_table
-    from conical.runs.comparison import compare_methods, unpaired_seeds
+    from conical.runs.comparison import compare_methods, same_weights, unpaired_seeds
     from conical.runs.finding import runs_named
     from conical.runs.staleness import stale_notes
 
@@ -145,6 +145,10 @@ def compare(
     if left_out := unpaired_seeds(runs_a, runs_b):
         console.print(left_out, highlight=False, markup=False)
     name = EvaluationName(split=split, protocol=protocol, family=family, subset=subset)
+    scored = {run: run.read_evaluation(split, protocol, family=family, subset=subset) for run in (*runs_a, *runs_b)}
+    named = {f"{run.read().label} ({run.path.name})": found for run, found in scored.items() if found is not None}
+    for note in same_weights(named):
+        console.print(note, highlight=False, markup=False)
     for note in stale_notes([*runs_a, *runs_b], name, workspace):
         console.print(note, highlight=False, markup=False)
 

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import tomli_w
 
-from conical.captioning.mix import PromptMix
+from conical.captioning.mix import HUMAN, PromptMix
 from conical.captioning.options import CaptionOptions
 from conical.config.check import MIX_SCHEMA, check
 from conical.config.nested import assign, difference, dotted_names, flatten, merge, without_none
 from conical.config.options import RayOptions, TrackingOptions, TuneOptions
+from conical.core.errors import ConfigError
 from conical.core.options import Options, did_you_mean, require
 from conical.datasets.options import DatasetOptions
 from conical.engine.options import EvaluateOptions, OptimOptions
+from conical.losses import loss_card
 from conical.losses.options import LossOptions
 from conical.metrics.names import parse_metric_name
 from conical.models.options import ModelOptions
 from conical.video.augment import AugmentOptions
 from conical.video.recipe import FrameRecipe
+
+# of `[captions]`: who wrote the supplements
+_CAPTIONER = ("captioner", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,7 @@ class Experiment(Options):
 
     Args:
         name: experiment the run belongs to, in the workspace and in MLflow.
-        label: what tables call the run; "" derives a name from loss and mix.
+        label: what tables call the run; "" derives a name from the settings that tell methods apart.
         seed: of every random choice, >= 0.
         select_by: metric that chooses the epoch, the trial and the winner, whichever way it improves; of the whole val
             split, under `raw`, not rescored.
@@ -86,13 +91,24 @@ class Experiment(Options):
 
     @property
     def title(self) -> str:
-        """The label, or what the settings say, so that a changed setting never runs under another's name."""
+        """The label, or loss, mix and whatever differs from their defaults in loss, rate, copies and captioner.
+
+        >>> Experiment().replace({"mix": {"human": 1.0}, "loss.tau_tv": 90.0, "optim.learning_rate": 1e-5}).title
+        'CEO, 1 human, tau_tv 90, learning_rate 1e-05'
+        """
         if self.label:
             return self.label
         if self.optim.epochs == 0:
             return f"{self.model.name} as loaded"
         shares = " + ".join(f"{share:.2g} {source}" for source, share in self.mix.items())
-        return f"{self.loss.card.title}, {shares}"
+        changed = self.differences()
+        told = dict(changed.get("loss", {})) | flatten(changed.get("augment", {}), "augment.")
+        told |= {name: value for name, value in changed.get("optim", {}).items() if name == "learning_rate"}
+        if set(self.mix.sources()) - {HUMAN}:
+            told |= {name: value for name, value in changed.get("captions", {}).items() if name in _CAPTIONER}
+        told.pop("name", None)
+        words = (f"{name} {_plain(value)}" for name, value in told.items())
+        return ", ".join([f"{self.loss.card.title}, {shares}", *words])
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, as a TOML file would hold them."""
@@ -105,7 +121,9 @@ class Experiment(Options):
         >>> Experiment().replace({"seed": 3, "frames.num_frames": 8, "mix.C": 0.0}).differences()
         {'seed': 3, 'frames': {'num_frames': 8}}
         """
-        return difference(self.to_dict(), Experiment().to_dict(), owner=Experiment)
+        base = Experiment().to_dict()
+        use_loss_defaults(base, self.loss.name)
+        return difference(self.to_dict(), base, owner=Experiment)
 
     def to_toml(self, *, only_differences: bool = False) -> str:
         """A file that gives this experiment again.
@@ -125,12 +143,13 @@ class Experiment(Options):
 
         Args:
             values: `loss.tau_tv` sets one value, `mix.A` one share, `mix` the whole mix; a table such as `loss` takes
-                the keys to change.
+                the keys to change. A loss that is newly named brings its own defaults.
 
         Raises:
             ConfigError: a name or value is refused.
         """
         data = self.to_dict()
+        use_loss_defaults(data, named_loss(values.items()))
         for key, value in values.items():
             assign(key, value, into=data, owner=Experiment)
         return parse_experiment(data, origin="the changed settings")
@@ -147,8 +166,52 @@ def parse_experiment(data: Mapping[str, Any], *, origin: str) -> Experiment:
         ConfigError: names the dotted path, the value, what is allowed.
     """
     whole = Experiment().to_dict()
+    use_loss_defaults(whole, named_loss(data.items()))
     merge(data, into=whole, owner=Experiment)
     return check(Experiment, whole, origin=origin)
+
+
+def named_loss(values: Iterable[tuple[str, Any]]) -> object:
+    """The loss that settings name: the last `loss.name`, or `name` of a table `loss`; None where they name none."""
+    name: object = None
+    for key, value in values:
+        if key == "loss.name":
+            name = value
+        elif key == "loss" and isinstance(value, Mapping):
+            name = value.get("name", name)
+    return name
+
+
+def use_loss_defaults(data: dict[str, Any], name: object) -> None:
+    """Bring settings that have the defaults of their own loss to those of another; those that a user set stay.
+
+    Args:
+        data: complete settings; changed in place, but for the name itself, which is checked when it is set.
+        name: the other loss; None, or one that does not exist, changes nothing.
+    """
+    old, new = _loss_defaults(data["loss"]["name"]), _loss_defaults(name)
+    if old is None or new is None:
+        return
+    for key, value in new.items():
+        if data["loss"][key] == old[key]:
+            data["loss"][key] = value
+
+
+def _loss_defaults(name: object) -> dict[str, Any] | None:
+    if not isinstance(name, str):
+        return None
+    try:
+        own = loss_card(name).defaults
+    except (ValueError, ConfigError):
+        return None  # the check of the settings says why
+    base = dataclasses.asdict(LossOptions())
+    return {key: own.get(key, value) for key, value in base.items() if key != "name"}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_selection(metric: str) -> None:

@@ -26,8 +26,8 @@ class LossOptions(Options):
         w_tv: weight of text to video, >= 0.
         w_ta: weight of text to copy, >= 0.
         w_va: weight of video to copy, >= 0.
-        denominator: `"negatives"` ([CEO25]) or `"all"` (ordinary InfoNCE).
-        symmetric: average both directions of each term.
+        denominator: `"negatives"` ([CEO25]) or `"all"` (ordinary InfoNCE, the default of `info_nce`).
+        symmetric: average both directions of each term; the default of `info_nce`.
         is_learnable: the scales are trained, starting at the values above.
 
     Raises:

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from conical.core.options import require, require_choice
 from conical.core.registry import resolve
@@ -61,6 +61,7 @@ class LossCard:
         source: where it is published.
         terms: the pairs it compares, of `TERMS`; with `ta` or `va` each batch carries transformed copies.
         call: the function, or `package.module:function`, which keeps torch out until it is called.
+        defaults: settings of `[loss]` that are others than `LossOptions` says, where a user sets none.
         is_baseline: reports compare every other method with it.
 
     Raises:
@@ -73,6 +74,7 @@ class LossCard:
     source: str
     terms: tuple[str, ...]
     call: str | LossFunction
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     is_baseline: bool = False
 
     def __post_init__(self) -> None:
@@ -110,6 +112,7 @@ LOSSES: dict[str, LossCard] = {
         source="van den Oord et al. 2018, eq. 4; Radford et al. 2021",
         terms=("tv",),
         call="conical.losses.infonce:info_nce_terms",
+        defaults={"denominator": "all", "symmetric": True},
         is_baseline=True,
     ),
 }

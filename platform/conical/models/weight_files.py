@@ -48,7 +48,8 @@ def save_encoder(encoder: DualEncoder, path: Path, *, state: Mapping[str, Tensor
     if parts[_HEAD]:
         save_file(parts[_HEAD], path.with_name(HEAD_FILE), metadata={"conical.head": encoder.head_name})
     preprocess = json.dumps({"mean": encoder.pixel_mean, "std": encoder.pixel_std})
-    save_file(parts[_CLIP], path, metadata={"format": "pt", "conical.preprocess": preprocess})
+    # one entry: safetensors writes several in any order, and the same weights must be the same file
+    save_file(parts[_CLIP], path, metadata={"conical.preprocess": preprocess})
 
 
 def read_encoder_state(encoder: DualEncoder, path: Path) -> dict[str, Tensor]:

@@ -19,13 +19,7 @@ _HUMAN_ONLY = {"mix": {"human": 1.0}}
 # what each method changes of the demo's settings; jobs/configs holds the same as files
 METHODS: dict[str, dict[str, Any]] = {
     "zero-shot": {"label": "zero-shot tiny CLIP", "optim.epochs": 0, **_HUMAN_ONLY},
-    "infonce-human": {
-        "label": "InfoNCE, human captions",
-        "loss.name": "info_nce",
-        "loss.denominator": "all",
-        "loss.symmetric": True,
-        **_HUMAN_ONLY,
-    },
+    "infonce-human": {"label": "InfoNCE, human captions", "loss.name": "info_nce", **_HUMAN_ONLY},
     "ceo-human": {"label": "CEO, human captions", **_HUMAN_ONLY},
     "ceo-supplements": {"label": "CEO, human captions + supplements"},
 }

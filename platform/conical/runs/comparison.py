@@ -1,18 +1,22 @@
-"""Compare runs on the same queries; runs of one label are seeds of one method."""
+"""Compare runs on the same queries; runs between which nothing but the seed differs are seeds of one method."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
 from conical.core.errors import DataError, ProtocolError
 from conical.core.options import require_choice
 from conical.metrics import DIRECTIONS, Comparison, EvaluationName, Ranking, compare, metric_name
+from conical.runs.dependencies import method_dependencies
 from conical.store import EvaluationRecord, RunFolder
 
 # so many trainings let the interval cover another training too; fewer speak of new queries only
 _SEEDS_TO_RESAMPLE = 3
+# behind the name of a method whose runs all kept their weights as loaded
+_AS_LOADED = " (best epoch 0: as loaded)"
 
 
 def compare_methods(
@@ -37,14 +41,15 @@ def compare_methods(
         subset: likewise.
         direction: one of `conical.metrics.DIRECTIONS`.
         metric: one of `conical.metrics.METRICS`.
-        labels: what to call the methods; None: as their runs are called.
+        labels: what to call the methods; None: as their runs are called. A method that training did not improve on
+            val is marked: it stands for the weights as loaded.
 
     Returns:
         Difference, interval, verdict.
 
     Raises:
-        DataError: a run was not scored so; a method has two runs of one seed, the methods
-            share no seed, or a run would be compared with itself.
+        DataError: a run was not scored so; runs of a method differ in more than the seed, or two have one seed; the
+            methods share no seed, or a run would be compared with itself.
         ProtocolError: queries, gallery or the way of scoring differ.
     """
     require_choice("direction", direction, DIRECTIONS)
@@ -75,6 +80,8 @@ def compare_methods(
         resample_seeds=len(seeds) >= _SEEDS_TO_RESAMPLE,
     )
     label_a, label_b = labels or (a[0].read().label, b[0].read().label)
+    label_a += _AS_LOADED if all(by_seed_a[seed].read().is_as_loaded for seed in seeds) else ""
+    label_b += _AS_LOADED if all(by_seed_b[seed].read().is_as_loaded for seed in seeds) else ""
     full_name = metric_name(split, protocol, direction, metric, family, subset)
     return dataclasses.replace(compared, label_a=label_a, label_b=label_b, metric=full_name)
 
@@ -90,8 +97,32 @@ def unpaired_seeds(a: list[RunFolder], b: list[RunFolder]) -> str:
     return f"Left out, as the other has no run of it: {'; '.join(notes)}." if notes else ""
 
 
+def same_weights(runs: Mapping[str, EvaluationRecord]) -> tuple[str, ...]:
+    """Runs that were scored with one and the same encoder, in words.
+
+    Args:
+        runs: what a reader calls a run, to an evaluation of it.
+    """
+    named: dict[str, list[str]] = {}
+    for label, scored in runs.items():
+        if encoder := scored.depends_on.get("data", {}).get("encoder"):
+            named.setdefault(encoder, []).append(label)
+    return tuple(
+        f"Of the same weights, so that no difference between them comes from training: {'; '.join(labels)}."
+        for labels in named.values()
+        if len(labels) > 1
+    )
+
+
 def _by_seed(runs: list[RunFolder]) -> dict[int, RunFolder]:
-    """The runs of a method; two of one seed would make the choice between them chance."""
+    """The runs of a method; others than seeds of it, or two of one seed, would make the choice between them chance."""
+    first, *others = (run.read() for run in runs)
+    for other in others:
+        if changes := method_dependencies(other).changes_since(method_dependencies(first)):
+            raise DataError(
+                f"runs {first.key} and {other.key}, both {first.label!r}, are not two seeds of one method, since "
+                f"{', '.join(changes)} differ too: name one of them by its key, or several by keys with commas"
+            )
     runs_by_seed: dict[int, list[RunFolder]] = {}
     for run in runs:
         runs_by_seed.setdefault(run.read().seed, []).append(run)

@@ -29,7 +29,7 @@ from conical.models.options import weights_revision
 from conical.runs.provenance import code_hash
 from conical.runs.refusals import leak_free_list
 from conical.runs.supplements import supplement_keys
-from conical.store import RunFolder, Workspace, manifest_hash, read_manifest
+from conical.store import RunFolder, RunRecord, Workspace, manifest_hash, read_manifest
 
 # settings that determine a run's result; the others say where it runs and how it is scored or searched
 DETERMINING_TABLES = ("seed", "select_by", "mix", "model", "loss", "augment", "optim")
@@ -138,6 +138,18 @@ def determining_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         config: complete settings as plain values.
     """
     return {name: config[name] for name in DETERMINING_TABLES}
+
+
+def dependencies_of(record: RunRecord) -> Dependencies:
+    """What a stored run depended on."""
+    return Dependencies(settings=determining_settings(record.config), data=record.data_hashes)
+
+
+def method_dependencies(record: RunRecord) -> Dependencies:
+    """All that a run depended on but its seed: runs are seeds of one method if this is equal."""
+    settings = determining_settings(record.config)
+    del settings["seed"]
+    return Dependencies(settings=settings, data=record.data_hashes)
 
 
 # what was asked for, such as ("data", dataset, recipe, split), to the hashes by name

@@ -43,14 +43,16 @@ def scorable_runs(workspace: Workspace, experiment: str, names: list[str]) -> li
 
 
 def runs_named(workspace: Workspace, experiment: str, name: str) -> list[RunFolder]:
-    """All finished runs with this label, by seed; else the one run with this key or MLflow id.
+    """All finished runs with this label, by seed; else the one run with this key or MLflow id, or several with commas.
 
     Raises:
         DataError: nothing fits.
     """
     labelled = [run for run in list_runs(workspace.experiment(experiment)) if run.is_finished]
     labelled = [run for run in labelled if run.read().label == name]
-    return sorted(labelled, key=lambda run: run.read().seed) or [find_run(workspace, experiment, name)]
+    if labelled:
+        return sorted(labelled, key=lambda run: run.read().seed)
+    return [find_run(workspace, experiment, key.strip()) for key in name.split(",")]
 
 
 def one_finished_run(workspace: Workspace, experiment: str, name: str) -> RunFolder:

@@ -7,7 +7,7 @@ from conical.captioning.mix import HUMAN
 from conical.config import Experiment
 from conical.core.errors import UserError
 from conical.core.stage_state import StageState
-from conical.runs.dependencies import DETERMINING_TABLES, Dependencies, determining_settings
+from conical.runs.dependencies import DETERMINING_TABLES, dependencies_of
 from conical.runs.identity import identify, sweep_path
 from conical.runs.staleness import stale_evaluations
 from conical.runs.supplements import captioner_recipe, planned_rows
@@ -109,11 +109,6 @@ def sweep_state(experiment: Experiment, workspace: Workspace) -> StageState:
     state = "fresh" if sweep.is_finished else "partial"
     detail = f"{sweep.key}: {ended} of {experiment.tune.num_trials} trials ended"
     return StageState(stage="sweep", state=state, detail=detail + ("" if sweep.is_finished else "; run conical tune"))
-
-
-def dependencies_of(record: RunRecord) -> Dependencies:
-    """What a stored run depended on."""
-    return Dependencies(settings=determining_settings(record.config), data=record.data_hashes)
 
 
 def _latest_alike(experiment: Experiment, workspace: Workspace) -> RunRecord | None:

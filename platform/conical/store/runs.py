@@ -86,6 +86,11 @@ class RunRecord:
         """Times the test split was scored."""
         return len(self.looks)
 
+    @property
+    def is_as_loaded(self) -> bool:
+        """Whether training kept the weights as loaded, since no epoch was better on val."""
+        return self.val_value is not None and self.best_epoch == 0
+
     def with_look(self, look: TestLook) -> RunRecord:
         """This record after a further look at test."""
         return replace(self, looks=(*self.looks, look))

@@ -74,6 +74,23 @@ def test_two_runs_are_compared_in_any_way_they_were_both_scored(conical) -> None
     assert "No significant difference between zero-shot and other" in out
 
 
+@pytest.mark.parametrize(
+    "key", ["seed=3", "frames.num_frames=8", "loss.tau_tv=3.0", "captions.captioner=template", "ray.num_workers=2"]
+)
+@pytest.mark.parametrize("words", [("evaluate",), ("compare", "zero-shot", "other"), ("report",)])
+def test_a_setting_that_belongs_to_the_run_is_refused_by_name(conical, words: tuple[str, ...], key: str) -> None:
+    code, _, err = conical(*words, "--set", key)
+    assert code == 2
+    assert f"--set {key.partition('=')[0]} would change nothing: a finished run keeps the settings" in err
+
+
+def test_two_runs_of_the_same_weights_are_named(conical) -> None:
+    assert conical("evaluate")[0] == 0
+    code, out, err = conical("compare", "zero-shot", "other")
+    assert code == 0, err
+    assert "Of the same weights, so that no difference between them comes from training: zero-shot (" in out
+
+
 def test_a_mistake_is_one_line(conical, made) -> None:
     for words, message in (
         (("evaluate", "--protocol", "captioned"), "evaluate.protocols must be one of raw, captioned-gallery"),

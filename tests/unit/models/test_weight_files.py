@@ -45,6 +45,14 @@ def test_a_trained_encoder_is_the_weights_of_another_run_to_the_bit(trained, sma
         assert not torch.equal(a, b)
 
 
+def test_the_same_weights_are_the_same_file(loaded_small_encoder, tmp_path: Path) -> None:
+    contents = set()
+    for number in range(8):
+        save_encoder(loaded_small_encoder, tmp_path / f"{number}.safetensors")
+        contents.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(contents) == 1
+
+
 def test_open_clip_alone_loads_a_trained_encoder_to_the_bit(trained, small_clip, monkeypatch) -> None:
     encoder, path = trained
     assert not path.with_name("head.safetensors").exists()

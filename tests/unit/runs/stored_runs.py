@@ -58,6 +58,7 @@ def write_run(
     key: str,
     val: float | None = 10.0,
     looks: int = 1,
+    epoch: int = 1,
 ) -> RunFolder:
     """A finished run with these evaluations; runs are as old as their order."""
     folder = RunFolder(workspace.experiment(settings.name) / "runs" / key)
@@ -71,11 +72,12 @@ def write_run(
             config=settings.to_dict(),
             data_hashes={"manifest": "4acf"},
             environment={"device": "cpu"},
+            best_epoch=epoch,
             val_value=val,
             looks=(TestLook(name="test/captioned-gallery", time="2026-01-01T00:00:00+00:00"),) * looks,
         )
     )
-    folder.encoder.write_bytes(b"weights")
+    folder.encoder.write_bytes(f"weights of {key}".encode())
     config = folder.path / "config.toml"
     config.write_text(settings.to_toml(), encoding="utf-8")
     number = len(list(folder.path.parent.iterdir()))

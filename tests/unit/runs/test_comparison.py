@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conical.config import load_experiment
 from conical.core.errors import DataError, ProtocolError
 from conical.metrics import Ranking
-from conical.runs.comparison import compare_methods, unpaired_seeds
+from conical.runs.comparison import compare_methods, same_weights, unpaired_seeds
 from conical.store import EvaluationRecord, RunFolder, RunRecord
 
 NUM = 40
@@ -46,7 +47,9 @@ def evaluation(better, *, tied=0, v2t=None, **changes: object) -> EvaluationReco
 
 @pytest.fixture
 def new_run(tmp_path: Path):
-    def make(label: str, *records: EvaluationRecord, seed: int = 0, key: str = "") -> RunFolder:
+    def make(
+        label: str, *records: EvaluationRecord, seed: int = 0, key: str = "", settings: tuple[str, ...] = (), **changes
+    ) -> RunFolder:
         folder = RunFolder(tmp_path / "runs" / (key or f"{label}{seed}"))
         folder.write(
             RunRecord(
@@ -55,9 +58,8 @@ def new_run(tmp_path: Path):
                 status="finished",
                 seed=seed,
                 tracking_id="t",
-                config={},
-                data_hashes={},
-                environment={},
+                config=load_experiment(None, [f"seed={seed}", *settings]).to_dict(),
+                **{"data_hashes": {}, "environment": {}, **changes},
             )
         )
         for record in records:
@@ -164,6 +166,39 @@ def test_two_runs_of_one_seed_are_compared_by_key_only(new_run) -> None:
         with pytest.raises(DataError, match=r"^'a' has 2 runs of seed 0 \(k1, k2\): compare them by key$"):
             compare_methods(a, b, split="test")
     assert compare_methods(twice[:1], twice[1:], split="test").difference == 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"settings": ("loss.tau_tv=90.0",)}, "loss.tau_tv"),
+        ({"settings": ("optim.learning_rate=1e-5", "augment.rotation_degrees=0.0")}, "augment.*, optim.learning_rate"),
+        ({"settings": ("captions.captioner=template",), "data_hashes": {"captions": "other"}}, "captions"),
+        ({"data_hashes": {"frames": "other"}}, "frames"),
+    ],
+)
+def test_runs_that_differ_in_more_than_the_seed_are_no_seeds_of_one_method(new_run, changes: dict, named: str) -> None:
+    a = [new_run("a", evaluation(FIRST)), new_run("a", evaluation(LATE), seed=1, **changes)]
+    b = [new_run("b", evaluation(HALF), seed=seed) for seed in (0, 1)]
+    for one, other in ((a, b), (b, a)):
+        with pytest.raises(DataError, match=rf"^runs a0 and a1, both 'a', are not two seeds .*since {named} differ"):
+            compare_methods(one, other, split="test")
+
+
+def test_a_method_that_training_did_not_improve_is_marked(new_run) -> None:
+    kept = [new_run("kept", evaluation(LATE), seed=seed, val_value=9.0, best_epoch=0) for seed in (0, 1)]
+    mixed = [new_run("mixed", evaluation(FIRST), seed=seed, val_value=9.0, best_epoch=seed) for seed in (0, 1)]
+    found = compare_methods(mixed, kept, split="test")
+    assert (found.label_a, found.label_b) == ("mixed", "kept (best epoch 0: as loaded)")
+
+
+def test_runs_of_the_same_weights_are_named() -> None:
+    one, other = (evaluation(FIRST, depends_on={"data": {"encoder": encoder}}) for encoder in ("1", "2"))
+    unknown = evaluation(FIRST)
+    assert same_weights({"a": one, "b": other, "c": unknown, "d": unknown}) == ()
+    (note,) = same_weights({"a": one, "b": other, "c": one})
+    assert note.startswith("Of the same weights")
+    assert note.endswith("training: a; c.")
 
 
 def test_a_run_is_not_compared_with_itself(new_run) -> None:

@@ -28,12 +28,19 @@ def test_changes_are_named_settings_first() -> None:
     assert now.key != then.key
 
 
+def test_another_loss_moves_the_key_with_all_that_it_brings(small_clip, tmp_path: Path) -> None:
+    experiment = small_experiment(small_clip)
+    workspace = write_workspace(experiment, tmp_path)
+    before, after = (depends(one, workspace) for one in (experiment, experiment.replace({"loss.name": "info_nce"})))
+    assert after.changes_since(before) == ("loss.name", "loss.denominator", "loss.symmetric")
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
         ({"seed": 1}, "seed"),
         ({"loss.tau_tv": 30.0}, "loss.tau_tv"),
-        ({"loss.name": "info_nce"}, "loss.name"),
+        ({"loss.denominator": "all"}, "loss.denominator"),
         ({"optim.learning_rate": 1e-5}, "optim.learning_rate"),
         ({"augment.rotation_degrees": 3.0}, "augment.rotation_degrees"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from conical.runs.report.methods import (
     reported_runs,
     same_seed,
 )
-from conical.store import Workspace
+from conical.store import EvaluationRecord, Workspace
 from unit.runs.stored_runs import evaluation, experiment, scored_run, write_run
 
 MIXED = "mix={human=0.5, A=0.5, B=0.0}"
@@ -112,6 +113,43 @@ def test_the_lowest_common_seed_is_shown(workspace: Workspace) -> None:
     assert [run.label for run in same_seed(a, b)] == ["a, seed 2", "b, seed 2"]
 
 
+@pytest.mark.parametrize(
+    "other", ["loss.tau_tv=90.0", "optim.learning_rate=1e-5", "augment.flip_probability=0.0", "optim.batch_size=10"]
+)
+def test_runs_of_one_label_are_seeds_only_if_nothing_but_the_seed_differs(workspace: Workspace, other: str) -> None:
+    made = [
+        scored_run(workspace, "CEO", other, "seed=0", key="aaaaaaaa00"),
+        scored_run(workspace, "CEO", other, "seed=1", key="bbbbbbbb00"),
+        scored_run(workspace, "CEO", "seed=1", key="cccccccc00"),
+        scored_run(workspace, "CEO", "seed=2", key="dddddddd00"),
+    ]
+    named = {run.record.key[0]: (run.method, run.label, run.is_older) for run in reported_runs(made, None)}
+    assert named == {
+        "a": ("CEO (bbbbbbbb)", "CEO (bbbbbbbb), seed 0", True),
+        "b": ("CEO (bbbbbbbb)", "CEO (bbbbbbbb), seed 1", True),
+        "c": ("CEO", "CEO, seed 1", False),
+        "d": ("CEO", "CEO, seed 2", False),
+    }
+
+
+def test_runs_that_share_their_weights_are_named(workspace: Workspace) -> None:
+    def scored(encoder: str) -> EvaluationRecord:
+        return dataclasses.replace(evaluation("test", skill=1.0), depends_on={"data": {"encoder": encoder}})
+
+    runs = reported_runs(
+        [
+            write_run(workspace, experiment("label=zero-shot", "optim.epochs=0"), scored("one"), key="z"),
+            write_run(workspace, experiment("label=CEO"), scored("another"), key="c"),
+            write_run(workspace, experiment("label=InfoNCE", "loss.name=info_nce"), scored("one"), key="i", epoch=0),
+        ],
+        None,
+    )
+    pairs = method_pairs(runs, **TEST)
+    assert naming_notes(runs, pairs) == (
+        "Of the same weights, so that no difference between them comes from training: zero-shot; InfoNCE.",
+    )
+
+
 def test_of_runs_with_one_label_and_seed_the_newest_keeps_the_name(workspace: Workspace) -> None:
     made = [
         scored_run(workspace, "InfoNCE", 'loss.name="info_nce"', "seed=1", key="aaaaaaaa00"),
@@ -135,7 +173,7 @@ def test_of_runs_with_one_label_and_seed_the_newest_keeps_the_name(workspace: Wo
         ("InfoNCE (ffffffff)", "CEO"),
     ]
     first, second, third = naming_notes(runs, pairs)
-    assert first.endswith("the newest keeps the name, older ones have their key: InfoNCE (ffffffff).")
+    assert first.endswith("the newest keep the name, older ones have a key: InfoNCE (ffffffff).")
     assert second == "CEO against InfoNCE: Left out, as the other has no run of it: seed 1 of InfoNCE."
     assert third.startswith("InfoNCE (ffffffff) against InfoNCE: ")
     assert naming_notes(runs[:1], method_pairs(runs[:1], **TEST)) == ()

@@ -220,4 +220,4 @@ def test_a_run_made_again_after_an_update_of_the_code_is_reported_beside_the_old
     data = build_report(workspace, "demo")
     write_report(data, tmp_path / "report")
     assert {row.label for row in data.rows} == {"CEO", "CEO (00000000)"}
-    assert any("older ones have their key: CEO (00000000)." in note for note in data.notes)
+    assert any("older ones have a key: CEO (00000000)." in note for note in data.notes)

@@ -11,7 +11,8 @@ from typing import TypeAlias
 from conical.core.errors import ProtocolError
 from conical.losses import LossCard, loss_card
 from conical.metrics import merit
-from conical.runs.comparison import refuse_difference, unpaired_seeds
+from conical.runs.comparison import refuse_difference, same_weights, unpaired_seeds
+from conical.runs.dependencies import method_dependencies
 from conical.store import EvaluationRecord, RunFolder, RunRecord
 
 
@@ -23,7 +24,7 @@ class ReportedRun:
         method: what it is an instance of; its seeds share it.
         label: what the report calls it; unique.
         evaluations: all that was scored, by name (`test/raw`, `test-leak-free/raw.dsl`).
-        is_older: a newer run has the same label and seed, so this one is told apart by its key.
+        is_older: a newer run has the same label, and they are not two seeds, so this one is told apart by a key.
     """
 
     folder: RunFolder
@@ -47,8 +48,9 @@ _KEY_LETTERS = 8
 def reported_runs(folders: Sequence[RunFolder], winner: RunFolder | None) -> tuple[ReportedRun, ...]:
     """Name the runs, from the plainest method to the tuned one, as they were made.
 
-    Of several runs of one method and seed (the code or the data have changed between them) the newest keeps the name;
-    each older one is a method of its own, with the first letters of its key, and comes after the newest.
+    Runs of one label are seeds of one method if nothing but the seed differs between them. Of several such groups (the
+    settings, the code or the data have changed between them) the newest keeps the name; an older one is a method of its
+    own, with the first letters of its newest run's key, and comes after the newest.
 
     Args:
         folders: the runs; the sweep's winner is one of them, if any.
@@ -57,13 +59,20 @@ def reported_runs(folders: Sequence[RunFolder], winner: RunFolder | None) -> tup
     read = [(folder, folder.read()) for folder in folders]
     read.sort(key=lambda pair: (pair[1].label, pair[1].seed))
     read.sort(key=lambda pair: _made(pair[0]))
-    # by label and seed the last one made stays
-    newest = {(_method(folder, record, winner), record.seed): folder for folder, record in read}
+    # of each, the last one made stays
+    newest_of_label, newest_of_group, newest_of_seed = {}, {}, {}
+    for folder, record in read:
+        method, group = _method(folder, record, winner), method_dependencies(record).key
+        newest_of_label[method] = group
+        newest_of_group[method, group] = record.key
+        newest_of_seed[method, group, record.seed] = record.key
     named = []
     for folder, record in read:
-        method = _method(folder, record, winner)
-        is_older = newest[method, record.seed] != folder
-        named.append((folder, record, f"{method} ({record.key[:_KEY_LETTERS]})" if is_older else method, is_older))
+        method, group = _method(folder, record, winner), method_dependencies(record).key
+        is_repeated = newest_of_seed[method, group, record.seed] != record.key
+        is_older = is_repeated or newest_of_label[method] != group
+        key = record.key if is_repeated else newest_of_group[method, group]
+        named.append((folder, record, f"{method} ({key[:_KEY_LETTERS]})" if is_older else method, is_older))
     named.sort(key=lambda run: (run[1].config["optim"]["epochs"] > 0, run[3]))
     methods = [method for _, _, method, _ in named]
     return tuple(
@@ -142,15 +151,16 @@ def method_pairs(runs: Sequence[ReportedRun], *, split: str, protocol: str) -> M
 
 
 def naming_notes(runs: Sequence[ReportedRun], pairs: MethodPairs) -> tuple[str, ...]:
-    """What a reader of names and comparisons must know: runs told apart by key, and seeds without a partner."""
+    """What names do not say: runs told apart by key, runs of the same weights, and seeds without a partner."""
     older = [run.label for run in runs if run.is_older]
     notes = [
-        f"Of several runs with one label and seed the newest keeps the name, older ones have their key: "
-        f"{', '.join(older)}."
+        f"Of runs with one label that differ in more than the seed the newest keep the name, older ones have a key: "
+        f"{'; '.join(older)}."
     ]
     unpaired = [(a, b, unpaired_seeds([r.folder for r in a], [r.folder for r in b])) for a, b in pairs.compared]
     seeds = [f"{a[0].method} against {b[0].method}: {left_out}" for a, b, left_out in unpaired if left_out]
-    return (*(notes if older else ()), *seeds)
+    scored = {run.label: evaluation for run in runs for evaluation in run.evaluations.values()}
+    return (*(notes if older else ()), *same_weights(scored), *seeds)
 
 
 def best_on_val(runs: Sequence[ReportedRun]) -> ReportedRun | None:
