@@ -44,4 +44,4 @@ def _row(video_id: str, number: int, recipe) -> FrameRow:
     sampled = SampledFrames(
         frames=frames, frame_indices=indices, pts_seconds=tuple(index / 10 for index in indices), decoder="pyav"
     )
-    return FrameRow(video_id=video_id, fingerprint="f", sampled=sampled)
+    return FrameRow(video_id=video_id, fingerprint=f"bytes of {video_id}", sampled=sampled)

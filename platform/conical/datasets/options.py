@@ -23,6 +23,7 @@ class DatasetOptions(Options):
             `videos`, the sub-folder that holds its videos, and `validation`, how many train videos become val where it
             has none.
         allow_missing: go on without the videos that have no file; every number says so.
+        allow_shared: choose on val though it shares clips with test; every number says so.
         scenes: size and seed of the generated dataset; read by `scenes` only.
     """
 
@@ -30,6 +31,7 @@ class DatasetOptions(Options):
     root: str = ""
     reader: dict[str, str] = field(default_factory=dict)
     allow_missing: bool = False
+    allow_shared: bool = False
     scenes: ScenesOptions = field(default_factory=ScenesOptions)
 
     def __post_init__(self) -> None:

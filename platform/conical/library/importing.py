@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from conical import datasets
 from conical.config import Experiment
+from conical.core.hashing import file_fingerprint
 from conical.core.progress import Progress, Report, no_report
 from conical.core.records import DatasetSummary, VideoRecord
+from conical.datasets.checks.same_content import same_content
 from conical.datasets.scenes.generate import generate_scenes
 from conical.store import DatasetBook, Workspace, manifest_hash, read_manifest, write_dataset_book, write_manifest
 
@@ -46,6 +50,8 @@ def import_dataset(experiment: Experiment, workspace: Workspace, report: Report 
             ),
         )
     records, summary = datasets.read_dataset(options.name, root, allow_missing=options.allow_missing, **options.reader)
+    shared = tuple(f"{found.sentence}." for found in same_content(records, files=_alike(records, root)))
+    summary = replace(summary, notes=(*summary.notes, *shared))
     manifest = workspace.manifest(options.folder)
     content = manifest_hash(records)
     if not manifest.is_file() or manifest_hash(read_manifest(manifest)) != content:
@@ -60,3 +66,19 @@ def dataset_root(experiment: Experiment, workspace: Workspace) -> Path:
     if experiment.dataset.root:
         return Path(experiment.dataset.root).expanduser().absolute()
     return workspace.dataset(experiment.dataset.folder) / "source"
+
+
+def _alike(records: Sequence[VideoRecord], root: Path) -> dict[str, str]:
+    """Video id to a hash of the file's bytes, of files whose size a file of another split has too: few are read."""
+    by_size: dict[int, list[VideoRecord]] = defaultdict(list)
+    for record in records:
+        path = root / record.uri
+        size = path.stat().st_size if record.uri and path.is_file() else 0
+        by_size[size].append(record)
+    by_size.pop(0, None)  # no file, a folder, or an empty file, which is no video
+    return {
+        record.video_id: file_fingerprint(root / record.uri)
+        for alike in by_size.values()
+        if len({record.split for record in alike}) > 1
+        for record in alike
+    }

@@ -17,6 +17,7 @@ from conical.on_ray.session import connect
 from conical.runs.completeness import completeness_of, split_counts
 from conical.runs.dependencies import EvaluationDependencies, data_source
 from conical.runs.refusals import is_losing_trial, leak_free_list, refuse_prompts
+from conical.runs.shared_clips import refuse_shared_choice, shared_clips, shared_notes
 from conical.runs.staleness import refuse_stale, stale_evaluations
 from conical.runs.supplements import supplement_keys
 from conical.store import EvaluationRecord, RunFolder, TestLook, Workspace
@@ -47,8 +48,8 @@ def evaluate_run(
 
     Raises:
         DataError: the run is not finished, or supplements are missing.
-        ProtocolError: test is asked of a trial that was not chosen, a gallery would hold the query, or what is stored
-            was scored with other options or data.
+        ProtocolError: test is asked of a trial that was not chosen, a gallery would hold the query, what is stored was
+            scored with other options or data, or a protocol chooses on val, which shares clips with test.
         StoreError: there is no audit for a leak-free subset.
     """
     record = run.read()
@@ -99,6 +100,8 @@ def _score(
     """Embed and rank: in a Ray task where the GPUs are, else here, which saves a worker's start."""
     if not names:
         return
+    if any(name.split == "test" and "val" in options.splits_behind(name) for name in names):
+        refuse_shared_choice(experiment, workspace)
     # only what these names read: `raw` can be scored where the captioner has gone or changed
     read = options.only(names)
     source = data_source(experiment, workspace, has_supplements=False)
@@ -115,7 +118,7 @@ def _score(
         names=names,
         subsets={"leak-free": leak_free.video_ids} if leak_free else {},
     )
-    counts = split_counts(experiment, workspace)
+    counts, shared = split_counts(experiment, workspace), shared_clips(experiment, workspace)
     now = EvaluationDependencies(run, experiment, workspace, options)
     depends_on = {name: now.of(name).to_dict() for name in names}  # before anything is read: what changes later is seen
     if experiment.ray.use_gpu:
@@ -125,7 +128,8 @@ def _score(
         about["subset"] = {"rules": leak_free.rules, "of_test_videos": leak_free.num_test}
     for scored in score_on_ray(task, num_gpus=1) if experiment.ray.use_gpu else score_each(task):
         described = _described(scored, experiment, counts=counts, about=about if scored.subset else {})
-        yield dataclasses.replace(described, depends_on=depends_on[scored.name])
+        notes = shared_notes(shared, scored.split)
+        yield dataclasses.replace(described, depends_on=depends_on[scored.name], shared=notes)
 
 
 def _described(
@@ -140,6 +144,8 @@ def _book(run: RunFolder, scored: EvaluationRecord, tracker: MlflowTracker, *, i
     """Count a look at test, then log the metrics to the run's own MLflow run."""
     record = run.read()
     tags = {"conical.partial": scored.partial_note} if scored.is_partial else {}
+    if scored.shared:
+        tags["conical.shared"] = "; ".join(scored.shared)
     if scored.split == "test":
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         record = record.with_look(TestLook(name=str(scored.name), time=now, is_forced=is_forced))

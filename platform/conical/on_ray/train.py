@@ -17,6 +17,7 @@ from conical.on_ray.session import connect
 from conical.on_ray.train_worker import run_rank
 from conical.runs.identity import RunIdentity, identify
 from conical.runs.log import RunLog
+from conical.runs.shared_clips import refuse_shared_choice
 from conical.store import RunFolder, Workspace
 from conical.store.runs import BEST
 from conical.tracking import MlflowTracker
@@ -39,7 +40,7 @@ def train(
         The finished run's folder.
 
     Raises:
-        UserError: data are missing or do not fit the settings.
+        UserError: data are missing or do not fit the settings, or val shares clips with test.
         ClusterError: the workers failed more often than `ray.max_failures`.
     """
     identity = identify(experiment, workspace)
@@ -48,6 +49,7 @@ def train(
         return identity.folder
     check_fit(experiment, identity.source, world_size=experiment.ray.num_workers)
     if experiment.optim.epochs > 0:
+        refuse_shared_choice(experiment, workspace)
         connect(workspace.logs)  # before the run is written anywhere: a cluster that is away leaves nothing behind
     log = RunLog(identity, experiment, tracker)
     try:

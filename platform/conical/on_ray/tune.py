@@ -22,6 +22,7 @@ from conical.on_ray.tune_worker import run_trial
 from conical.runs.dependencies import data_source
 from conical.runs.identity import sweep_path
 from conical.runs.search_space import parameters, starting_point
+from conical.runs.shared_clips import refuse_shared_choice
 from conical.runs.sweep_log import SweepBook
 from conical.store import Sweep, Workspace, read_sweep
 from conical.tracking import MlflowTracker
@@ -39,7 +40,7 @@ def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, r
         The finished sweep; the run of `best.run_key` is the winner.
 
     Raises:
-        UserError: data are missing or do not fit the settings.
+        UserError: data are missing or do not fit the settings, or val shares clips with test.
         StoreError: no trial reported a value.
         ClusterError: Tune stopped before all trials had ended.
     """
@@ -48,6 +49,7 @@ def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, r
     known = read_sweep(path)
     if known is None or not known.is_finished:
         check_fit(experiment, data_source(experiment, workspace), world_size=1)
+        refuse_shared_choice(experiment, workspace)
         connect(workspace.logs)
         with SweepBook(experiment, workspace, tracker, path=path, known=known, report=report):
             _build_tuner(experiment, workspace, path.parent).fit()

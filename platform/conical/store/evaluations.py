@@ -39,6 +39,7 @@ class EvaluationRecord:
         settings: what determines the scores beside the encoder, and how it was chosen.
         completeness: split to videos that should be there and videos with frames, for the splits that the number
             depends on; empty where nothing is known.
+        shared: clips that its split shares with another one, in words.
         depends_on: the `settings` and hashes of the `data` and the encoder that the numbers come from, to see later
             whether they still answer; empty until the driver of the evaluation writes them down.
         note: how the scores were made, as protocol and family say it; "" for scores of `raw` as they are.
@@ -63,6 +64,7 @@ class EvaluationRecord:
     subset: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     completeness: dict[str, SplitCount] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
     depends_on: dict[str, Any] = field(default_factory=dict)
     note: str = ""
     uses_target: bool = False
@@ -110,7 +112,7 @@ class EvaluationRecord:
 _ARRAYS = ("ranks_t2v", "ranks_v2t", "similarity", "text_video")
 _PLAIN = (
     *("split", "protocol", "family", "subset", "metrics", "num_queries", "num_gallery", "has_ties"),
-    *("hashes", "settings", "completeness", "depends_on", "note", "uses_target", "video_ids", "texts"),
+    *("hashes", "settings", "completeness", "shared", "depends_on", "note", "uses_target", "video_ids", "texts"),
 )
 
 
@@ -142,7 +144,7 @@ def read_evaluation(path: Path) -> EvaluationRecord | None:
             loaded = {name: arrays[name] for name in _ARRAYS}
             directions = [key.removesuffix("_better") for key in arrays.files if key.endswith("_better")]
             plain["rankings"] = {direction: ranking_of(direction, arrays) for direction in directions}
-        plain["video_ids"], plain["texts"] = tuple(plain["video_ids"]), tuple(plain["texts"])
+        plain |= {name: tuple(plain[name]) for name in ("video_ids", "texts", "shared")}
         plain["metrics"] = {name: MetricValue(**metric) for name, metric in plain["metrics"].items()}
         plain["completeness"] = {split: SplitCount(**count) for split, count in plain["completeness"].items()}
         return EvaluationRecord(**plain, **loaded)

@@ -56,6 +56,14 @@ def test_counts_are_printed_and_the_printed_settings_find_the_dataset_again(root
     assert read_dataset_book(workspace.dataset_book(folder)).root == str(root)
 
 
+def test_one_film_under_two_names_in_two_splits_is_said(root: Path) -> None:
+    (root / "a.mp4").write_bytes(b"one film")
+    (root / "b.mp4").write_bytes(b"two film")
+    assert " is in " not in _import(root)
+    (root / "b.mp4").write_bytes(b"one film")
+    assert "1 video of test is in train too: b is a (bytes " in _import(root)
+
+
 def test_a_dataset_with_missing_videos_is_marked(root: Path) -> None:
     printed = _import(root, "--allow-missing")
     assert "partial: videos of 'manifest' are missing: test 1 expected, 0 found (b)" in printed

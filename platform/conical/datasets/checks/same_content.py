@@ -32,13 +32,18 @@ class SameContent:
     pairs: tuple[tuple[str, str, str], ...]
 
     @property
-    def sentence(self) -> str:
-        """For a person: how many, and the first few."""
-        named = "; ".join(f"{a} is {b} ({shared})" for a, b, shared in self.pairs[:_NAMED])
-        more = "; …" if len(self.pairs) > _NAMED else ""
+    def count(self) -> str:
+        """How many, in words."""
         count = len(self.pairs)
         videos = f"{count:,} video{'s' if count > 1 else ''}"
-        return f"{videos} of {self.split_a} {'are' if count > 1 else 'is'} in {self.split_b} too: {named}{more}"
+        return f"{videos} of {self.split_a} {'are' if count > 1 else 'is'} in {self.split_b} too"
+
+    @property
+    def sentence(self) -> str:
+        """How many, and the first few by name."""
+        named = "; ".join(f"{a} is {b} ({shared})" for a, b, shared in self.pairs[:_NAMED])
+        more = "; …" if len(self.pairs) > _NAMED else ""
+        return f"{self.count}: {named}{more}"
 
 
 def same_content(records: Sequence[VideoRecord], *, files: Mapping[str, str] | None = None) -> tuple[SameContent, ...]:
