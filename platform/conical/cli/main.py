@@ -141,6 +141,7 @@ def tune(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug
     from conical.on_ray.tune import tune as search
     from conical.runs.finding import find_run
     from conical.runs.log import open_tracker
+    from conical.runs.looks import with_all_looks
 
     tracker = open_tracker(experiment, workspace)
     with ProgressLine(console) as line:
@@ -148,7 +149,7 @@ def tune(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug
         sweep = search(experiment, workspace, tracker, line)
         winner = find_run(workspace, experiment.name, sweep.best.run_key)
         scored = evaluate_run(winner, workspace, tracker, experiment.evaluate, report=line)
-    print_evaluations(console, winner.read(), scored)
+    print_evaluations(console, with_all_looks(winner), scored)
     print_sweep(console, sweep)
 
 

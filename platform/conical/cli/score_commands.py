@@ -55,6 +55,7 @@ def evaluate(
     from conical.on_ray.evaluate import evaluate_run
     from conical.runs.finding import scorable_runs
     from conical.runs.log import open_tracker
+    from conical.runs.looks import with_all_looks
 
     options = _asked(experiment, protocol, family, subset)
     tracker = open_tracker(experiment, workspace)
@@ -63,7 +64,7 @@ def evaluate(
             scored = evaluate_run(
                 folder, workspace, tracker, options, repeat=repeat, allow_trial=allow_trial, report=line
             )
-        print_evaluations(console, folder.read(), scored)
+        print_evaluations(console, with_all_looks(folder), scored)
 
 
 def score(

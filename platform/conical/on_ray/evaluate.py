@@ -16,6 +16,7 @@ from conical.on_ray.evaluate_worker import ScoreTask, score_each, score_on_ray
 from conical.on_ray.session import connect
 from conical.runs.completeness import completeness_of, split_counts
 from conical.runs.dependencies import EvaluationDependencies, data_source
+from conical.runs.looks import with_all_looks
 from conical.runs.refusals import is_losing_trial, leak_free_list, refuse_prompts
 from conical.runs.shared_clips import refuse_shared_choice, shared_clips, shared_notes
 from conical.runs.staleness import refuse_stale, stale_evaluations
@@ -150,7 +151,7 @@ def _book(run: RunFolder, scored: EvaluationRecord, tracker: MlflowTracker, *, i
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         record = record.with_look(TestLook(name=str(scored.name), time=now, is_forced=is_forced))
         run.write(record)
-        tags["conical.test_looks"] = str(record.test_looks)
+        tags["conical.test_looks"] = str(with_all_looks(run).test_looks)
     if tags:
         tracker.tag(record.tracking_id, tags)
     rows: dict[str, float] = {}

@@ -16,6 +16,7 @@ from conical.metrics import DIRECTIONS, METRICS
 from conical.models import MODELS
 from conical.models.heads import head_card
 from conical.reports import HEADINGS, format_metric
+from conical.runs.looks import with_all_looks
 from conical.store import EvaluationRecord, RunFolder, RunRecord
 
 # tables of the settings that make a model or its numbers; the others say where and how it ran
@@ -32,7 +33,7 @@ def model_card(run: RunFolder, experiment: Experiment, *, weights: Path) -> str:
     Args:
         weights: the exported file, for its hash.
     """
-    record = run.read()
+    record = with_all_looks(run)
     sections = (
         _front_matter(experiment),
         f"# {escape_markdown(record.label)}",

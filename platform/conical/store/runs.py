@@ -83,7 +83,7 @@ class RunRecord:
 
     @property
     def test_looks(self) -> int:
-        """Times the test split was scored."""
+        """Times the test split was scored; of this run alone, see `conical.runs.looks`."""
         return len(self.looks)
 
     @property

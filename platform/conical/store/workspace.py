@@ -64,9 +64,14 @@ class Workspace:
         """What an audit of a dataset found."""
         return self.dataset(folder) / "audit"
 
+    @property
+    def experiments(self) -> Path:
+        """A folder per experiment."""
+        return self.root / "experiments"
+
     def experiment(self, name: str) -> Path:
         """Runs and sweeps of one experiment."""
-        return self.root / "experiments" / name
+        return self.experiments / name
 
     @property
     def cache(self) -> Path:

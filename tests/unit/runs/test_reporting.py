@@ -49,8 +49,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         evaluation("test", skill=2.0), completeness={"test": SplitCount(expected=13, found=12)}
     )
     leak_free = dataclasses.replace(evaluation("test", skill=2.0), subset="leak-free", family="dsl")
-    write_run(found, experiment("label=trial 1"), evaluation("val", skill=2.0), partial, leak_free, key="ccc", val=30.0)
-    scored_run(found, "trial 0", key="ddd")
+    trial = experiment("label=trial 1", "loss.tau_tv=11.0")
+    write_run(found, trial, evaluation("val", skill=2.0), partial, leak_free, key="ccc", val=30.0)
+    scored_run(found, "trial 0", "loss.tau_tv=10.0", key="ddd")
     add_sweep(found, "ddd", "ccc", winner="ccc", indistinguishable=(0,), indistinguishable_test="paired on val")
     return found
 

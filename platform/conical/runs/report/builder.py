@@ -6,6 +6,7 @@ import datetime
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from conical.config import parse_experiment
@@ -23,6 +24,7 @@ from conical.reports import (
 from conical.runs.comparison import comparable_parts, compare_methods
 from conical.runs.dependencies import KnownHashes, data_source
 from conical.runs.finding import runs_named
+from conical.runs.looks import looks_by_training, with_all_looks
 from conical.runs.provenance import git_commit
 from conical.runs.report.figure_data import curves, hub_samples, rank_samples
 from conical.runs.report.methods import (
@@ -139,6 +141,8 @@ def _report(
     sweep: Sweep | None,
     protocol: str,
 ) -> ReportData:
+    known = looks_by_training(workspace.experiments)
+    runs = [replace(run, record=with_all_looks(run.folder, known)) for run in runs]
     rows = _rows(runs, workspace)
     if best is None or not rows:
         raise DataError(f"{title!r} has no scored run in {workspace.root}: run train, then evaluate")
