@@ -29,7 +29,7 @@ from conical.metrics.recall import (
     embedding_metrics,
     retrieval_metrics,
 )
-from conical.metrics.significance import Interval, bootstrap_intervals, compare
+from conical.metrics.significance import Interval, bootstrap_intervals, compare, worse_than_best
 from conical.metrics.subset import restrict_queries
 from conical.metrics.tile_counts import BothRankings
 from conical.metrics.values import MetricValue
@@ -74,4 +74,5 @@ __all__ = [
     "restrict_queries",
     "retrieval_metrics",
     "skewness",
+    "worse_than_best",
 ]

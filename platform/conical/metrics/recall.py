@@ -22,7 +22,8 @@ from conical.metrics.alignment import Ids, checked_groups, checked_owner, requir
 from conical.metrics.names import METRICS
 from conical.metrics.ranking import Ranking
 from conical.metrics.ranks import rank_both_directions, rank_queries
-from conical.metrics.significance import Interval, bootstrap_intervals, point_value
+from conical.metrics.resampling import point_value
+from conical.metrics.significance import Interval, bootstrap_intervals
 from conical.metrics.tile_counts import BothRankings, count_both
 from conical.metrics.tiles import TILE, Matrix, MatrixTiles, as_array
 from conical.metrics.values import MetricValue

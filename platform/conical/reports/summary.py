@@ -44,7 +44,7 @@ def sweep_sentences(sweep: Sweep) -> tuple[str, ...]:
 
 def comparison_sentence(comparison: Comparison) -> str:
     """One comparison in words; a difference whose interval holds zero is not called one."""
-    seeds = f"{comparison.num_seeds} seed{'s' if comparison.num_seeds > 1 else ''}"
+    seeds = f"{comparison.num_seeds} seeds" if comparison.num_seeds > 1 else "1 seed: another training is not covered"
     figures = f"{comparison.metric}: {format_difference(comparison)}, {seeds}"
     if comparison.winner is None:
         return f"No significant difference between {comparison.label_a} and {comparison.label_b} ({figures})."

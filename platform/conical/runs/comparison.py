@@ -13,8 +13,6 @@ from conical.metrics import DIRECTIONS, Comparison, EvaluationName, Ranking, com
 from conical.runs.dependencies import method_dependencies
 from conical.store import EvaluationRecord, RunFolder
 
-# so many trainings let the interval cover another training too; fewer speak of new queries only
-_SEEDS_TO_RESAMPLE = 3
 # behind the name of a method whose runs all kept their weights as loaded
 _AS_LOADED = " (best epoch 0: as loaded)"
 
@@ -77,7 +75,6 @@ def compare_methods(
         metric=metric,
         # queries of one video are resampled together; a query of v2t is a video
         groups=text_video if direction == "t2v" else np.unique(text_video),
-        resample_seeds=len(seeds) >= _SEEDS_TO_RESAMPLE,
     )
     label_a, label_b = labels or (a[0].read().label, b[0].read().label)
     label_a += _AS_LOADED if all(by_seed_a[seed].read().is_as_loaded for seed in seeds) else ""

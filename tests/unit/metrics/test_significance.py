@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from conical.core.seeds import generator
-from conical.metrics import Interval, bootstrap_intervals, compare, rank_queries
-from conical.metrics.significance import per_query
+from conical.metrics import Interval, bootstrap_intervals, compare, rank_queries, worse_than_best
+from conical.metrics.resampling import per_query
 
 RANKS = np.array([1, 1, 2, 4, 7, 11, 3, 1, 20, 6, 5, 1], dtype=float)
 GROUPS = np.array(["a", "a", "b", "c", "c", "c", "d", "e", "e", "f", "g", "a"])
@@ -45,7 +45,7 @@ def test_single_queries_need_no_labels() -> None:
 
 def test_blocks_of_resamples_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = bootstrap_intervals(RANKS, groups=GROUPS, num_resamples=100)
-    monkeypatch.setattr("conical.metrics.significance._BLOCK_CELLS", 12 * 7)
+    monkeypatch.setattr("conical.metrics.resampling._BLOCK_CELLS", 12 * 7)
     assert bootstrap_intervals(RANKS, groups=GROUPS, num_resamples=100) == whole
 
 
@@ -135,7 +135,9 @@ def test_rankings_of_several_seeds_are_compared_with_their_ties() -> None:
     tied, right = rank_queries(np.zeros((4, 4))), rank_queries(np.eye(4))
     result = compare([tied, right], [right, right])
     assert result.seed_differences == (-75.0, 0.0)
-    assert (result.difference, result.verdict, result.losses) == (-37.5, "b is better", 4)
+    assert (result.difference, result.losses) == (-37.5, 4)
+    # two trainings 75 points apart say little about a third
+    assert (result.low, result.high, result.verdict) == (-100.0, 100.0, "no significant difference")
     # expected ranks of 2.5 alone would say that the tied seed never hits
     assert compare([tied.values()], [right.values()]).difference == -100.0
     assert bootstrap_intervals([tied, right], metrics=("R1",))["R1"] == Interval(low=62.5, high=62.5)
@@ -147,15 +149,61 @@ def test_rankings_of_different_queries_are_refused() -> None:
         compare(seeds, seeds)
 
 
-def test_resampling_seeds_widens_the_interval_when_trainings_disagree() -> None:
+def test_the_interval_is_wide_when_trainings_disagree() -> None:
     # seed 0 wins everywhere, seed 1 loses everywhere: queries say nothing, trainings all
     a = np.stack([np.ones(50), np.full(50, 2)])
-    b = 3 - a
-    fixed = compare(a, b)
-    drawn = compare(a, b, resample_seeds=True)
-    assert (fixed.low, fixed.high) == (0, 0)
-    assert (drawn.low, drawn.high) == (-100, 100)
-    assert drawn.verdict == "no significant difference"
+    found = compare(a, 3 - a)
+    assert (found.low, found.high) == (-100, 100)
+    assert found.verdict == "no significant difference"
+
+
+def test_the_interval_over_seeds_by_hand() -> None:
+    # the queries are one group, which every resample holds whole, so that only seeds vary: R@1 of a is 60, 70, 80 (mean
+    # 70, variance 100), of b 20, 20, 50 (mean 30, variance 300). df = 2 (400)^2 / (100^2 + 300^2) = 3.2, and
+    # t(3.2) at 0.975 is 3.0731 by numerical integration of its density; sqrt(400 / 3) = 11.547
+    def found_of(*shares: int) -> np.ndarray:
+        return np.stack([np.where(np.arange(100) < share, 1, 2) for share in shares])
+
+    found = compare(found_of(60, 70, 80), found_of(20, 20, 50), groups=np.zeros(100))
+    assert found.difference == pytest.approx(40.0)
+    assert (found.low, found.high) == pytest.approx((40 - 35.48, 40 + 35.48), abs=0.05)
+    # of two systems one of which never varies the other's seeds alone count: df = 2, t = 4.3027, sqrt(100 / 3)
+    found = compare(found_of(60, 70, 80), found_of(40, 40, 40), groups=np.zeros(100))
+    assert (found.low, found.high) == pytest.approx((30 - 24.84, 30 + 24.84), abs=0.01)
+
+
+def test_seeds_that_are_alike_leave_the_interval_of_the_queries() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(1, 3, size=(2, 400))
+    one = compare(a, b, num_resamples=4000)
+    many = compare(np.stack([a] * 4), np.stack([b] * 4), num_resamples=4000)
+    # no training differs from another: the same spread, with the quantile of t(3) in place of the normal's
+    assert (many.high - many.low) / (one.high - one.low) == pytest.approx(3.182 / 1.960, rel=0.03)
+
+
+def test_the_best_of_many_equal_systems_is_better_than_none_of_them() -> None:
+    rng = np.random.default_rng(0)
+    equal = [rng.integers(1, 3, size=300) for _ in range(20)]
+    values = np.array([np.mean(ranks == 1) for ranks in equal])
+    best, last = equal[int(values.argmax())], equal[int(values.argmin())]
+    # taken out of their midst, the best and the worst look different
+    assert compare(best, last).verdict == "a is better"
+    assert not worse_than_best(equal).any()
+
+
+@pytest.mark.parametrize("metric", ["R1", "R5", "R10", "MedR", "MeanR"])
+def test_a_system_that_is_clearly_worse_is_said_to_be(metric: str) -> None:
+    rng = np.random.default_rng(1)
+    good = [rng.integers(1, 12, size=500) for _ in range(3)]
+    bad = rng.integers(8, 40, size=500)
+    assert worse_than_best([*good, bad], metric=metric).tolist() == [False, False, False, True]
+
+
+def test_grouped_queries_weigh_as_their_groups_among_many_too() -> None:
+    # right on 10 of 100 queries, which are those of 2 of 20 videos
+    groups, a, b = np.repeat(np.arange(20), 5), np.where(np.arange(100) < 10, 1, 2), np.full(100, 2)
+    assert worse_than_best([a, b]).tolist() == [False, True]
+    assert worse_than_best([a, b], groups=groups).tolist() == [False, False]
 
 
 def test_rounding_of_sums_cannot_make_a_verdict() -> None:

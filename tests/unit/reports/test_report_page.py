@@ -262,7 +262,8 @@ def test_the_summary_says_what_was_not_scored() -> None:
 def test_a_difference_whose_interval_holds_zero_is_not_called_one() -> None:
     flat = comparison(difference=0.5, low=-2.6, high=3.7, verdict="no significant difference", seed_differences=(0.5,))
     assert comparison_sentence(flat) == (
-        f"No significant difference between {LABELS[3]} and {LABELS[1]} (test/raw/t2v/R1: +0.5 [-2.6, +3.7], 1 seed)."
+        f"No significant difference between {LABELS[3]} and {LABELS[1]} (test/raw/t2v/R1: +0.5 [-2.6, +3.7], "
+        "1 seed: another training is not covered)."
     )
     assert comparison_sentence(comparison()) == (
         f"{LABELS[3]} is better than {LABELS[1]} (test/raw/t2v/R1: +4.2 [+1.1, +7.4], 3 seeds; "

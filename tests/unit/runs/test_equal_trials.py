@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -41,19 +42,25 @@ def test_trials_that_do_not_differ_from_the_best_are_named(tmp_path: Path) -> No
     # 99 hits against 100 may be chance, 40 and 20 are not
     assert found.best.number == 2
     assert found.indistinguishable == (1,)
-    assert "3 tests, 5 % in all (Bonferroni)" in found.indistinguishable_test
+    assert "all pairs of 4 trials at once, 5 % in all" in found.indistinguishable_test
     (sentence,) = sweep_sentences(found)
     assert sentence.startswith("Indistinguishable from trial 2: 1 of the other 3 scored trials, number 1 (paired")
 
 
-def test_the_correction_keeps_a_trial_that_a_single_test_would_drop(tmp_path: Path) -> None:
-    # 5 queries lost and none won: a single 95 % interval excludes zero, one of 1 - 0.05 / 20 does not
-    hits, best = 95, 100
-    alone = compare(ranked(hits).ranking, ranked(best).ranking)
+def test_a_trial_is_kept_that_a_single_test_would_drop(tmp_path: Path) -> None:
+    # each trial fails on 6 queries of its own: one alone is worse in 6 against 0, but of 20 one is always the last
+    best = ranked(100)
+    alone = compare(ranked(94).ranking, best.ranking)
     assert alone.verdict == "b is better"
-    assert mark_indistinguishable(sweep_of(tmp_path / "two", best, hits), tmp_path / "two").indistinguishable == ()
-    many = sweep_of(tmp_path / "many", best, hits, *[10] * 19)
-    assert mark_indistinguishable(many, tmp_path / "many").indistinguishable == (1,)
+    two = sweep_of(tmp_path / "two", 100, 94)
+    assert mark_indistinguishable(two, tmp_path / "two").indistinguishable == ()
+    many = sweep_of(tmp_path / "many", 100, *[94] * 19)
+    for number in range(1, 20):
+        better = np.where(np.arange(NUM) < 100, 0, 30)
+        better[5 * number : 5 * number + 6] = 30
+        ranking = dataclasses.replace(best.ranking, better=better)
+        dataclasses.replace(best, ranking=ranking).write(RunFolder(tmp_path / "many" / f"k{number}").val_ranking)
+    assert mark_indistinguishable(many, tmp_path / "many").indistinguishable == tuple(range(1, 20))
 
 
 def test_a_trial_without_a_value_is_no_candidate(tmp_path: Path) -> None:
