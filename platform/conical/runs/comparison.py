@@ -13,8 +13,8 @@ from conical.metrics import DIRECTIONS, Comparison, EvaluationName, Ranking, com
 from conical.runs.dependencies import method_dependencies
 from conical.store import EvaluationRecord, RunFolder
 
-# behind the name of a method whose runs all kept their weights as loaded
-_AS_LOADED = " (best epoch 0: as loaded)"
+# behind the name of a method whose runs all have best epoch 0
+_AS_LOADED = " (as loaded)"
 
 
 def compare_methods(

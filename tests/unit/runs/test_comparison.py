@@ -189,7 +189,7 @@ def test_a_method_that_training_did_not_improve_is_marked(new_run) -> None:
     kept = [new_run("kept", evaluation(LATE), seed=seed, val_value=9.0, best_epoch=0) for seed in (0, 1)]
     mixed = [new_run("mixed", evaluation(FIRST), seed=seed, val_value=9.0, best_epoch=seed) for seed in (0, 1)]
     found = compare_methods(mixed, kept, split="test")
-    assert (found.label_a, found.label_b) == ("mixed", "kept (best epoch 0: as loaded)")
+    assert (found.label_a, found.label_b) == ("mixed", "kept (as loaded)")
 
 
 def test_runs_of_the_same_weights_are_named() -> None:
