@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands, so that `conical --help` answe
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,21 +15,36 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from conical import __version__
 from conical.cli.common import Config, Debug, DryRun, Set, console, open_experiment
 from conical.cli.data_commands import data_app
 from conical.cli.export_command import export
+from conical.cli.interrupts import INTERRUPTED, orderly_interrupts
 from conical.cli.list_commands import list_
 from conical.cli.score_commands import compare, evaluate, score
 from conical.cli.status_command import print_status, status
 from conical.core.errors import ConicalError, UserError
 
 app = typer.Typer(
-    help="Ray-distributed experiments on video-text retrieval. Every command defaults to the offline demo.",
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
 errors = Console(stderr=True, soft_wrap=True)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        console.print(f"conical {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Ray-distributed experiments on video-text retrieval. Every command defaults to the offline demo."""
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -36,9 +52,14 @@ def run(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     is_debug = "--debug" in words or "CONICAL_DEBUG" in os.environ
     try:
-        sys.exit(app(args=words, standalone_mode=False) or 0)
+        with orderly_interrupts():
+            code = app(args=words, standalone_mode=False) or 0
+        # typer makes an exit code of a KeyboardInterrupt, and says nothing
+        if code == INTERRUPTED:
+            _fail_interrupted(words)
+        sys.exit(code)
     except KeyboardInterrupt:
-        _fail("interrupted: stores are whole; run the same command to go on", 130)
+        _fail_interrupted(words)
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
     except ConicalError as error:
@@ -48,10 +69,31 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         # typer's own complaints about arguments
         if hasattr(error, "format_message"):
-            _fail(f"{error.format_message().rstrip('.')}: see 'conical --help'", 2)
+            _fail(f"{error.format_message().rstrip('.')}: {_advice(words, getattr(error, 'option_name', None))}", 2)
         if isinstance(error, ValueError) and not is_debug:
             _fail(str(error), 2)
         raise
+
+
+def _fail_interrupted(words: Sequence[str]) -> None:
+    again = shlex.join(["conical", *words])
+    _fail(f"interrupted: what was finished is kept, and the same command goes on from there ({again})", INTERRUPTED)
+
+
+def _advice(words: Sequence[str], option: str | None) -> str:
+    """Where to look; of an option that is a setting's name, how to set it."""
+    from conical.config import Experiment
+    from conical.config.nested import dotted_names
+
+    wanted = (option or "").lstrip("-").replace("-", "_")
+    names = dotted_names(Experiment)
+    keys = [wanted] if wanted in names else [name for name in names if name.rpartition(".")[2] == wanted]
+    if not keys:
+        return "see 'conical --help'"
+    given = next((word for word in words if word.startswith(f"{option}")), "")
+    place = list(words).index(given) if given in words else -1
+    value = given.partition("=")[2] or (words[place + 1] if 0 <= place < len(words) - 1 else "VALUE")
+    return " or ".join(f"--set {key}={value}" for key in keys)
 
 
 def _fail(message: str, code: int) -> None:

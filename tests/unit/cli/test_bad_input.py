@@ -109,10 +109,12 @@ def test_a_mistake_in_the_settings(run, tmp_path: Path, words: tuple[str, ...], 
     [
         (("trian",), r"No such command 'trian'.*: see 'conical --help'"),
         (("train", "--bogus"), "No such option: --bogus.*: see 'conical --help'"),
+        (("train", "--epochs", "3"), "No such option: --epochs.*: --set optim.epochs=3$"),
+        (("train", "--seed=7"), "No such option: --seed.*: --set seed=7$"),
         (("ui", "--port", "x"), "Invalid value for '--port'.*: see 'conical --help'"),
         (("compare", "a"), "Missing argument 'b'.*: see 'conical --help'"),
     ],
-    ids=["command", "option", "value", "argument"],
+    ids=["command", "option", "setting", "setting with =", "value", "argument"],
 )
 def test_a_mistake_in_the_arguments(run, words: tuple[str, ...], message: str) -> None:
     check(run(*words), message)
