@@ -99,6 +99,7 @@ def _heads() -> _Listing:
 
 
 def _runs() -> _Listing:
+    from conical.metrics import readable
     from conical.store import Workspace, list_runs
 
     workspace = Workspace.open()
@@ -106,7 +107,7 @@ def _runs() -> _Listing:
     records = [(run.path.parent.parent.name, run.read()) for run in found]
     counted = f"{len(records)} run{'' if len(records) == 1 else 's'}"
     return _Listing(
-        header=("key", "label", "status", "seed", "val", "experiment"),
+        header=("key", "label", "status", "seed", "best", "by", "experiment"),
         body=[
             (
                 record.key[:_KEY_LETTERS],
@@ -114,11 +115,12 @@ def _runs() -> _Listing:
                 record.status,
                 str(record.seed),
                 "–" if record.val_value is None else f"{record.val_value:.1f}",
+                readable(record.config["select_by"]),
                 experiment,
             )
             for experiment, record in records
         ],
-        note=f"{counted} in {workspace.root}; val is the metric that selects the epoch",
+        note=f"{counted} in {workspace.root}; best is the value of the metric that chose the epoch",
     )
 
 

@@ -211,10 +211,14 @@ def report(
     ] = None,
     config: Config = None,
     set_: Set = None,
+    dry_run: DryRun = False,
     debug: Debug = False,
 ) -> None:
     """Tables on the terminal, and one self-contained HTML file with figures and single queries."""
-    experiment, workspace = open_experiment(config, set_, reads=("name", "evaluate"))
+    experiment, workspace = open_experiment(config, set_, reads=None if dry_run else ("name", "evaluate"))
+    if dry_run:
+        print_status(experiment, workspace)
+        return
     from conical.cli.show import print_report
     from conical.reports import write_report
     from conical.runs.report.builder import report_on

@@ -12,7 +12,7 @@ from conical.cli.status_command import print_status
 
 if TYPE_CHECKING:
     from conical.config import Experiment
-    from conical.engine.options import EvaluateOptions
+    from conical.store import Workspace
 
 Protocols = Annotated[
     list[str] | None,
@@ -47,8 +47,9 @@ def evaluate(
 ) -> None:
     """Score finished runs on val and test: both directions, with intervals."""
     experiment, workspace = open_experiment(config, set_, reads=None if dry_run else ("name", "evaluate", "tracking"))
+    experiment = _asked(experiment, protocol, family, subset)
     if dry_run:
-        print_status(experiment, workspace)
+        _print_states(experiment, workspace, runs or [])
         return
     from conical.cli.progress_line import ProgressLine
     from conical.cli.show import print_evaluations
@@ -57,12 +58,11 @@ def evaluate(
     from conical.runs.log import open_tracker
     from conical.runs.looks import with_all_looks
 
-    options = _asked(experiment, protocol, family, subset)
     tracker = open_tracker(experiment, workspace)
     for folder in scorable_runs(workspace, experiment.name, runs or []):
         with ProgressLine(console) as line:
             scored = evaluate_run(
-                folder, workspace, tracker, options, repeat=repeat, allow_trial=allow_trial, report=line
+                folder, workspace, tracker, experiment.evaluate, repeat=repeat, allow_trial=allow_trial, report=line
             )
         print_evaluations(console, with_all_looks(folder), scored)
 
@@ -154,9 +154,21 @@ def compare(
         console.print(note, highlight=False, markup=False)
 
 
+def _print_states(experiment: Experiment, workspace: Workspace, runs: list[str]) -> None:
+    """What is fresh, stale or missing for the config, or for each named run scored as the config says."""
+    from conical.config import parse_experiment
+    from conical.runs.finding import scorable_runs
+
+    if not runs:
+        print_status(experiment, workspace)
+    for folder in scorable_runs(workspace, experiment.name, runs) if runs else []:
+        trained = parse_experiment(folder.read().config, origin=f"the settings of run {folder.path.name}")
+        print_status(trained.replace({"evaluate": experiment.to_dict()["evaluate"]}), workspace)
+
+
 def _asked(
     experiment: Experiment, protocol: list[str] | None, family: list[str] | None, subset: list[str] | None
-) -> EvaluateOptions:
-    """The `[evaluate]` table, with what the command line says in place of its lists."""
+) -> Experiment:
+    """The experiment, with what the command line says in place of the lists of `[evaluate]`."""
     asked = {"evaluate.protocols": protocol, "evaluate.families": family, "evaluate.subsets": subset}
-    return experiment.replace({name: value for name, value in asked.items() if value}).evaluate
+    return experiment.replace({name: value for name, value in asked.items() if value})

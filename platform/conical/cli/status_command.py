@@ -20,7 +20,7 @@ _STYLES = {"fresh": "green", "stale": "bold yellow", "partial": "yellow", "missi
 
 
 def status(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
-    """What is fresh, stale or missing for a config, and why; nothing is done."""
+    """What is fresh, stale or missing for a config, and why; no stage is run."""
     print_status(*open_experiment(config, set_))
 
 
@@ -28,7 +28,7 @@ def print_status(experiment: Experiment, workspace: Workspace) -> None:
     """One line per stage: dataset, frames, supplements, run, sweep, evaluations.
 
     Args:
-        workspace: what is looked at; nothing is written.
+        workspace: what is looked at; no store is written.
     """
     from conical.library.data_state import dataset_state, frames_state
     from conical.runs.state import (

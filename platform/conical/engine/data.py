@@ -44,8 +44,3 @@ def load_evaluation_set(source: DataSource, split: str, *, count_tokens: Callabl
 def load_selection_set(source: DataSource, *, count_tokens: Callable[[str], int]) -> SelectionSet:
     """The val split, the only one that anything is chosen on."""
     return SelectionSet.of(load_evaluation_set(source, "val", count_tokens=count_tokens))
-
-
-def count_split_texts(data: TrainingSet) -> int:
-    """How many texts were too long for one piece."""
-    return sum(len(text) > 1 for sources in data.texts for texts in sources.values() for text in texts)

@@ -37,7 +37,7 @@ class EpochReport:
         steps_done: optimiser steps behind the run.
         total_steps: of the whole run.
         val_metrics: metric names with the split in front, and their values.
-        step_metrics: a row a step of this epoch: `step` and the loss terms, rate and gradient norm.
+        step_metrics: one row per step of this epoch: `step` and the loss terms, rate and gradient norm.
         rows_per_second: of the global batch, in this epoch.
         waiting_share: share of the epoch spent waiting for the next batch, in [0, 1].
         save: writes a checkpoint of this moment into a folder.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from conical.core.options import Options, require, require_choice
 from conical.core.records import SPLITS
+from conical.core.registry import source_fingerprint
 from conical.engine.protocols import PROTOCOLS, Protocol, find_protocol
 from conical.metrics import SUBSETS, EvaluationName, Family, find_family
 
@@ -180,6 +181,15 @@ class EvaluateOptions(Options):
             }
             found |= {"qbnorm_bank": self.qbnorm_bank} if family.needs_bank else {}
         return {option: list(value) if isinstance(value, tuple) else value for option, value in found.items()}
+
+    def outside_code(self, name: EvaluationName) -> dict[str, str]:
+        """`protocol` and `family` of one evaluation to a hash of the file they stand in, for those from outside."""
+        asked = {
+            "protocol": [path for path in self.protocols if find_protocol(path).name == name.protocol],
+            "family": [path for path in self.families if find_family(path).name == name.family],
+        }
+        marks = {what: source_fingerprint(path) for what, paths in asked.items() for path in paths}
+        return {what: mark for what, mark in marks.items() if mark}
 
     def splits_behind(self, name: EvaluationName) -> tuple[str, ...]:
         """The splits whose data the numbers of one evaluation of `names` depend on."""

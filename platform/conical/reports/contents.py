@@ -54,6 +54,7 @@ class ReportData:
         title: heading of the page.
         rows: results, in the order they are to be read.
         provenance: where the numbers come from.
+        select_by: metric of val that chose epochs and trials, and names the best run.
         sweep: the search, if one was made.
         hubs: how often gallery items are retrieved.
         ablations: what prompts and captioners are worth.
@@ -65,6 +66,7 @@ class ReportData:
     title: str
     rows: tuple[RunRow, ...]
     provenance: Provenance
+    select_by: str = "val/raw/t2v/R1"
     sweep: Sweep | None = None
     curves: tuple[Curve, ...] = ()
     ranks: tuple[RankSample, ...] = ()

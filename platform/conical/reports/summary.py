@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from conical.metrics import Comparison
+from conical.metrics import Comparison, merit, parse_metric_name
 from conical.reports.contents import ReportData
-from conical.reports.grids import format_difference, format_metric
+from conical.reports.grids import HEADINGS, format_difference, format_metric
 from conical.reports.groups import group_rows, set_mark
 from conical.reports.rows import RunRow
 from conical.store import Sweep
-
-_OBJECTIVE = "t2v/R1"
 
 
 def summary_sentences(data: ReportData) -> tuple[str, ...]:
@@ -21,7 +19,7 @@ def summary_sentences(data: ReportData) -> tuple[str, ...]:
         The best run by val with its test result, then one sentence per comparison.
     """
     compared = (comparison_sentence(comparison) for comparison in data.comparisons)
-    return (*_best_run(data.rows), *(sweep_sentences(data.sweep) if data.sweep else ()), *compared)
+    return (*_best_run(data.rows, data.select_by), *(sweep_sentences(data.sweep) if data.sweep else ()), *compared)
 
 
 def sweep_sentences(sweep: Sweep) -> tuple[str, ...]:
@@ -52,32 +50,32 @@ def comparison_sentence(comparison: Comparison) -> str:
     return f"{comparison.winner} is better than {loser} ({figures}; {comparison.label_a} minus {comparison.label_b})."
 
 
-def _best_run(rows: Sequence[RunRow]) -> tuple[str, ...]:
+def _best_run(rows: Sequence[RunRow], select_by: str) -> tuple[str, ...]:
+    name = parse_metric_name(select_by)
+    key = f"{name.direction}/{name.metric}"
     protocols = [row.protocol for row in rows]
     if not protocols:
         return ()
     # a ranking holds one protocol: the standard one when there are several
     protocol = "raw" if "raw" in protocols else protocols[0]
-    scored = [row for row in rows if row.protocol == protocol and _OBJECTIVE in row.metrics]
+    scored = [row for row in rows if row.protocol == protocol and key in row.metrics]
     on_val = group_rows(row for row in scored if row.split == "val")
     if not on_val:
         return ("No run was scored on val, so no run is called the best.",)
-    return tuple(sentence for group in on_val for sentence in _best_of(group, scored, is_alone=len(on_val) == 1))
+    return tuple(sentence for group in on_val for sentence in _best_of(group, scored, key, is_alone=len(on_val) == 1))
 
 
-def _best_of(on_val: Sequence[RunRow], scored: Sequence[RunRow], *, is_alone: bool) -> tuple[str, ...]:
+def _best_of(on_val: Sequence[RunRow], scored: Sequence[RunRow], key: str, *, is_alone: bool) -> tuple[str, ...]:
     """The best of runs that were scored on the same val queries, and its test result."""
-    best = max(on_val, key=lambda row: row.metrics[_OBJECTIVE].value)
+    direction, _, metric = key.partition("/")
+    what = f"{direction} {HEADINGS[metric]}"
+    best = max(on_val, key=lambda row: merit(metric, row.metrics[key].value))
     among = f"protocol {best.protocol}" if is_alone else f"protocol {best.protocol}, set {set_mark(best)}"
-    chosen = f"Best by val ({among}): {best.label}, t2v R@1 {format_metric(best.metrics[_OBJECTIVE])}."
+    chosen = f"Best by val ({among}): {best.label}, {what} {format_metric(best.metrics[key])}."
     on_test = [row for row in scored if row.split == "test" and row.label == best.label]
     if not on_test:
         return (chosen, "It was not scored on test.")
     test = on_test[0]
-    recall = test.metrics[_OBJECTIVE]
-    times = recall.value * test.num_gallery / 100
-    return (
-        chosen,
-        f"Its test t2v R@1 is {format_metric(recall)} over {test.num_queries} queries and {test.num_gallery} videos: "
-        f"{times:.1f} times chance.",
-    )
+    on = f"over {test.num_queries} queries and {test.num_gallery} videos"
+    times = f": {test.metrics[key].value * test.num_gallery / 100:.1f} times chance" if key == "t2v/R1" else ""
+    return chosen, f"Its test {what} is {format_metric(test.metrics[key])} {on}{times}."

@@ -196,6 +196,7 @@ class EvaluationDependencies:
             if prompts:
                 key = ("supplements", *captioned, split, *prompts)
                 data |= self._once(key, partial(self._supplements, split, prompts))
+        data |= {f"code of {what}": mark for what, mark in options.outside_code(name).items()}
         if name.subset:
             data |= self._once(("list", self._frames[0]), lambda: {"leak-free list": self._leak_free()})
         return Dependencies(settings=options.behind(name), data=data)

@@ -61,7 +61,8 @@ def stale_reason(now: Dependencies, scored: EvaluationRecord) -> str:
         if name in now.settings or name in then.settings:
             return f"with {name} {_words(then.settings.get(name))}, asked {_words(now.settings.get(name))}"
     data = [name for name in changes if now.data.get(name) and name in then.data]
-    many = [name for name in data if " of " in name]  # `files of test` and the like; encoder and list are one thing
+    # `files of test` and the like are many; encoder, list and code are one thing
+    many = [name for name in data if " of " in name and not name.startswith("code of ")]
     single = [name for name in data if name not in many]
     words = [f"with another {' and '.join(single)}"] if single else []
     words += [f"on other {', '.join(many)}"] if many else []

@@ -7,6 +7,7 @@ from conical.captioning.mix import HUMAN
 from conical.config import Experiment
 from conical.core.errors import UserError
 from conical.core.stage_state import StageState
+from conical.metrics import parse_metric_name, readable
 from conical.runs.dependencies import DETERMINING_TABLES, dependencies_of
 from conical.runs.identity import identify, sweep_path
 from conical.runs.staleness import stale_evaluations
@@ -84,6 +85,7 @@ def evaluation_states(experiment: Experiment, workspace: Workspace) -> list[Stag
     scored = [record for record in stored.values() if record is not None]
     stale = stale_evaluations(run, scored, experiment.evaluate, experiment=experiment, workspace=workspace)
     reasons = {one.scored.name: one.reason for one in stale}
+    selected = parse_metric_name(experiment.select_by)
     states = []
     for name, record in stored.items():
         if record is None:
@@ -92,8 +94,9 @@ def evaluation_states(experiment: Experiment, workspace: Workspace) -> list[Stag
             detail = f"scored {reasons[name]}; conical evaluate --repeat scores again"
             states.append(StageState(stage=str(name), state="stale", detail=detail))
         else:
-            value = record.metrics["t2v/R1"].value
-            states.append(StageState(stage=str(name), state="fresh", detail=f"t2v R@1 {value:.1f}"))
+            value = record.metrics[f"{selected.direction}/{selected.metric}"].value
+            detail = f"{readable(experiment.select_by).removeprefix('val ')} {value:.1f}"
+            states.append(StageState(stage=str(name), state="fresh", detail=detail))
     return states
 
 

@@ -75,12 +75,6 @@ class EvaluationRecord:
         return EvaluationName(split=self.split, protocol=self.protocol, family=self.family, subset=self.subset)
 
     @property
-    def expected_videos(self) -> int:
-        """Videos that the gallery should hold."""
-        known = self.completeness.get(self.split)
-        return known.expected if known else self.num_gallery
-
-    @property
     def is_partial(self) -> bool:
         """Whether a video is missing that the number depends on."""
         return any(count.found < count.expected for count in self.completeness.values())

@@ -59,7 +59,7 @@ def test_runs_are_listed_with_their_labels_as_text(workspace: Path) -> None:
     assert "aaaa1111 " in output
     assert "aaaa1111b" not in output
     (row,) = [line for line in lines if line.startswith("cccc2222")]
-    assert row.split() == ["cccc2222", "other", "finished", "7", "10.0", "second"]
+    assert row.split() == ["cccc2222", "other", "finished", "7", "10.0", "val", "t2v", "R@1", "second"]
     told = "".join(line[10:].split("  ")[0].strip() for line in lines[1:] if not line.startswith(("cccc", "2 runs")))
     assert "[bold]no_markup[/]_:smile:" in told
     assert lines[-1].startswith("2 runs in ")

@@ -259,13 +259,24 @@ class _Shouted(Protocol):
 SHOUTED = _Shouted(name="shouted", options=("paired_prompts",), splits=("train",), uses_target=True)
 
 
+def test_an_edited_protocol_from_outside_makes_its_numbers_stale(fresh, monkeypatch) -> None:
+    asked = {"protocols": [f"{__name__}:SHOUTED", "raw"], "splits": ["test"]}
+    fresh.evaluate(asked)
+    monkeypatch.setattr("conical.engine.options.source_fingerprint", lambda path: "edited" if ":" in path else "")
+    with pytest.raises(ProtocolError, match=r"test/shouted of .* was scored with another code of protocol: "):
+        fresh.evaluate(asked)
+    assert fresh.evaluate({"splits": ["test"]})[0].protocol == "raw", "what does not use it is fresh"
+
+
 def test_a_protocol_from_outside_is_scored_stored_and_recognised(fresh) -> None:
     asked = {"protocols": [f"{__name__}:SHOUTED"], "splits": ["test"]}
     (record,) = fresh.evaluate(asked)
     assert (str(record.name), record.settings_note, record.uses_target) == ("test/shouted", "shouted", True)
     assert record.texts[0].isupper()
     assert record.depends_on["settings"] == {"paired_prompts": ["A"]}
-    assert {name.rpartition(" of ")[2] for name in record.depends_on["data"]} == {"test", "train", "encoder"}
+    assert {name.rpartition(" of ")[2] for name in record.depends_on["data"]} == {
+        *("test", "train", "encoder", "protocol"),
+    }
     (stored,) = fresh.evaluate(asked)
     assert (stored.settings_note, stored.uses_target) == ("shouted", True)
     assert [look.name for look in fresh.run.read().looks] == ["test/shouted"]
@@ -315,7 +326,7 @@ def test_a_run_that_is_not_finished_is_not_scored(fresh) -> None:
         fresh.evaluate()
 
 
-# ---- the firewall
+# ---- what is refused
 
 
 def as_trial(fresh: Scored, *, best_key: str, is_finished: bool = True) -> None:
@@ -428,7 +439,7 @@ def test_a_partial_dataset_marks_its_numbers(fresh) -> None:
     assert (val.is_partial, test.is_partial) == (False, True)
     # 8 have frames, whatever the import found
     assert test.completeness == {"test": SplitCount(expected=11, found=8)}
-    assert (test.expected_videos, test.partial_note) == (11, "partial: 8 of 11 test videos")
+    assert test.partial_note == "partial: 8 of 11 test videos"
     assert fresh.tracker.tags["conical.partial"] == "partial: 8 of 11 test videos"
 
 

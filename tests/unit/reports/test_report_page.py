@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conical.metrics import MetricValue
 from conical.reports import (
     ErrorBrowser,
     Hit,
@@ -17,6 +18,7 @@ from conical.reports import (
     QueryCase,
     ReportData,
     ReportPaths,
+    RunRow,
     comparison_sentence,
     summary_sentences,
     write_report,
@@ -225,6 +227,18 @@ def test_the_summary_chooses_on_val_and_reads_test_off() -> None:
     assert summary_sentences(bare(rows=rows, comparisons=())) == (
         "Best by val (protocol raw): a, t2v R@1 40.0 [36.5, 43.5].",
         "Its test t2v R@1 is 20.0 [16.5, 23.5] over 100 queries and 50 videos: 10.0 times chance.",
+    )
+
+
+def test_the_best_run_is_the_best_by_the_metric_that_selects() -> None:
+    def ranked(label: str, split: str, median: float) -> RunRow:
+        return dataclasses.replace(row(label, split=split), metrics={"v2t/MedR": MetricValue(value=median)})
+
+    rows = (ranked("a", "val", 9.0), ranked("b", "val", 2.0), ranked("b", "test", 3.0))
+    data = dataclasses.replace(bare(rows=rows, comparisons=()), select_by="val/raw/v2t/MedR")
+    assert summary_sentences(data) == (
+        "Best by val (protocol raw): b, v2t MedR 2.0.",
+        "Its test v2t MedR is 3.0 over 200 queries and 200 videos.",
     )
 
 

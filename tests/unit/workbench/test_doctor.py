@@ -8,11 +8,13 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from conical.cli.show import print_checks
 from conical.core.records import SampledFrames
 from conical.workbench.doctor import checks as doctor
 from conical.workbench.doctor import decoders as doctor_decoders
-from conical.workbench.doctor.checks import Check, is_fit, run_checks
+from conical.workbench.doctor.checks import Check, run_checks
 from conical.workbench.frame_accuracy.suite import Reader
 
 
@@ -31,8 +33,8 @@ def test_a_sound_machine_is_fit_and_nothing_is_left_behind(tmp_path: Path) -> No
 
 def test_one_failed_check_makes_the_machine_unfit_and_a_warning_does_not() -> None:
     warned = Check(name="a", status="warn", detail="b", advice="c")
-    assert is_fit([warned])
-    assert not is_fit([warned, Check(name="a", status="fail", detail="b", advice="c")])
+    assert print_checks(Console(quiet=True), [warned]) == 0
+    assert print_checks(Console(quiet=True), [warned, Check(name="a", status="fail", detail="b", advice="c")]) == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")

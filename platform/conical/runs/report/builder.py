@@ -35,6 +35,7 @@ from conical.runs.report.methods import (
     method_pairs,
     naming_notes,
     reported_runs,
+    usual_metric,
 )
 from conical.runs.report.prompt_ablations import prompt_ablations
 from conical.runs.report.queries import build_browser
@@ -151,6 +152,7 @@ def _report(
     return ReportData(
         title=f"{title}: video-text retrieval on {best.record.config['dataset']['name']}",
         rows=tuple(rows),
+        select_by=usual_metric(runs),
         sweep=sweep,
         curves=tuple(curve for run in runs for curve in curves(run)),
         ranks=tuple(rank_samples(runs, split=_SPLIT, protocol=protocol)),

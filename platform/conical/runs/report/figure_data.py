@@ -14,10 +14,10 @@ _HUBNESS_K = 10
 
 
 def curves(run: ReportedRun) -> list[Curve]:
-    """Loss and val R@1 over the epochs, where there is more than one."""
+    """Loss and the metric that chose the epoch, over the epochs, where there is more than one."""
     rows = run.folder.read_curve()
     curves_of_run = []
-    for name in ("train/loss", "val/raw/t2v/R1"):
+    for name in ("train/loss", run.record.config["select_by"]):
         points = [(row["epoch"], row[name]) for row in rows if name in row]
         if len(points) > 1:
             steps, values = zip(*points, strict=True)

@@ -163,13 +163,18 @@ def naming_notes(runs: Sequence[ReportedRun], pairs: MethodPairs) -> tuple[str, 
     return (*(notes if older else ()), *same_weights(scored), *seeds)
 
 
+def usual_metric(runs: Sequence[ReportedRun]) -> str:
+    """The metric that chose the epochs of most runs; "" where there is no run."""
+    metrics = Counter(run.record.config["select_by"] for run in runs)
+    return metrics.most_common(1)[0][0] if metrics else ""
+
+
 def best_on_val(runs: Sequence[ReportedRun]) -> ReportedRun | None:
     """The run with the best value on val, of equals the first; None where there is no run.
 
     Values of two metrics are never compared: of runs that were selected by several, those of the most frequent count.
     """
-    metrics = Counter(run.record.config["select_by"] for run in runs)
-    usual = metrics.most_common(1)[0][0] if metrics else ""
+    usual = usual_metric(runs)
 
     def worth(run: ReportedRun) -> float:
         value = run.record.val_value

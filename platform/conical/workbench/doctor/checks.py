@@ -97,11 +97,6 @@ def run_checks(
     return [*map(_guarded, single), *(Check(**found) for found in try_decoders())]
 
 
-def is_fit(checks: Sequence[Check]) -> bool:
-    """Whether nothing failed; the exit code follows it."""
-    return all(check.status != "fail" for check in checks)
-
-
 def _guarded(check: Callable[[], Check]) -> Check:
     try:
         return check()
