@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,26 +33,10 @@ from conical.store import (
     write_sweep,
 )
 from conical.store.audits import LeakFree, write_leak_free
-from unit.runs.scored_runs import small_experiment, write_run, write_workspace
+from unit.runs.scored_runs import RecordingTracker, small_experiment, write_run, write_workspace
 
 CAPTIONED, PAIRED = "captioned-gallery", "paired-supplement"
 LEAK_FREE = ("test1", "test4", "test6")
-
-
-class RecordingTracker:
-    """What a run would be told, without a database."""
-
-    def __init__(self) -> None:
-        self.tags: dict[str, str] = {}
-
-    def tag(self, run_id: str, tags: dict[str, str]) -> None:
-        self.tags |= tags
-
-    def log(self, run_id: str, rows: object) -> None:
-        pass
-
-    def log_files(self, run_id: str, folder: Path, *, under: str) -> None:
-        pass
 
 
 @dataclasses.dataclass(frozen=True)

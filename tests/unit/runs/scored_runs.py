@@ -34,6 +34,22 @@ def small_experiment(small_clip, *overrides: str) -> Experiment:
     )
 
 
+class RecordingTracker:
+    """What a run would be told, without a database."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+
+    def tag(self, run_id: str, tags: dict[str, str]) -> None:
+        self.tags |= tags
+
+    def log(self, run_id: str, rows: object) -> None:
+        pass
+
+    def log_files(self, run_id: str, folder: Path, *, under: str) -> None:
+        pass
+
+
 def write_workspace(experiment: Experiment, root: Path) -> Workspace:
     """Manifest, frames for the encoder and for the captioner, supplements of all prompts."""
     workspace = Workspace.open(root)

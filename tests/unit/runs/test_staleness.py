@@ -26,25 +26,9 @@ from conical.store import (
     write_manifest,
 )
 from conical.store.audits import LeakFree, write_leak_free
-from unit.runs.scored_runs import small_experiment, write_run, write_workspace
+from unit.runs.scored_runs import RecordingTracker, small_experiment, write_run, write_workspace
 
 CAPTIONED, PAIRED = "captioned-gallery", "paired-supplement"
-
-
-class NoTracker:
-    """Keeps the tags of the last run, as MLflow would."""
-
-    def __init__(self) -> None:
-        self.tags: dict[str, str] = {}
-
-    def tag(self, run_id: str, tags: dict[str, str]) -> None:
-        self.tags |= tags
-
-    def log(self, run_id: str, rows: object) -> None:
-        pass
-
-    def log_files(self, run_id: str, folder: Path, *, under: str) -> None:
-        pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +36,7 @@ class Scored:
     experiment: Any
     workspace: Workspace
     run: RunFolder
-    tracker: NoTracker = dataclasses.field(default_factory=NoTracker)
+    tracker: RecordingTracker = dataclasses.field(default_factory=RecordingTracker)
 
     def evaluate(self, changes: dict[str, Any] | None = None, **options: bool) -> list[EvaluationRecord]:
         asked = self.experiment.replace({f"evaluate.{name}": value for name, value in (changes or {}).items()})
