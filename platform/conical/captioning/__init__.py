@@ -6,12 +6,11 @@ from conical.captioning.keys import CaptionRow, caption_key, caption_rows, human
 from conical.captioning.mix import HUMAN, PromptMix
 from conical.captioning.options import CaptionOptions, EndpointOptions
 from conical.captioning.prompts import PROMPTS, Prompt
-from conical.captioning.splitting import DEFAULT_LIMIT, split_text
+from conical.captioning.splitting import split_text
 from conical.captioning.table import CAPTIONERS, CaptionerInfo, create_captioner, describe_captioner
 
 __all__ = [
     "CAPTIONERS",
-    "DEFAULT_LIMIT",
     "HUMAN",
     "PROMPTS",
     "CaptionOptions",

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-DEFAULT_LIMIT = 70
-
 # Each pattern matches the white space to cut at; the last resort, inside a word, has none.
 # marks of Chinese and Japanese end a sentence without a blank after them
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？｡])\s*")
@@ -19,7 +17,7 @@ _WORD_END = re.compile(r"\s+")
 _BOUNDARIES = (_SENTENCE_END, _CLAUSE_END, _WORD_END)
 
 
-def split_text(text: str, *, count_tokens: Callable[[str], int], limit: int = DEFAULT_LIMIT) -> list[str]:
+def split_text(text: str, *, count_tokens: Callable[[str], int], limit: int) -> list[str]:
     """Cut a text into pieces of at most `limit` tokens without losing a word.
 
     Args:
@@ -35,7 +33,7 @@ def split_text(text: str, *, count_tokens: Callable[[str], int], limit: int = DE
         ValueError: `limit` is below 1, or a single character has more tokens than `limit`.
 
     Source:
-        docs/method.md 3 (at sentence, then clause, then word boundaries; 70 CLIP tokens).
+        docs/method.md 3 (at sentence, then clause, then word boundaries; 70 tokens in CLIP's context).
 
     >>> split_text("A dog runs. It jumps, then it rests.", count_tokens=lambda piece: len(piece.split()), limit=4)
     ['A dog runs.', 'It jumps,', 'then it rests.']

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from conical.captioning import DEFAULT_LIMIT, split_text
+from conical.captioning import split_text
 from conical.captioning.mix import HUMAN
 from conical.engine.batches import TrainingSet
 from conical.engine.embedding import EvaluationSet
 from conical.engine.selection import SelectionSet
 from conical.engine.source import DataSource
+from conical.models.text_reader import TextReader
+
+Splitter = Callable[[str], Sequence[str]]
 
 
-def load_training_set(source: DataSource, *, count_tokens: Callable[[str], int]) -> TrainingSet:
+def text_splitter(reader: TextReader) -> Splitter:
+    """Cuts a text into the pieces that a model reads it in."""
+    return lambda text: split_text(text, count_tokens=reader.count, limit=reader.limit)
+
+
+def load_training_set(source: DataSource, *, split: Splitter) -> TrainingSet:
     """The train split: frames, human captions and supplements, long texts in pieces."""
     records = source.records("train")
     supplements = source.supplements()
     texts = [
         {
-            prompt: tuple(tuple(split_text(text, count_tokens=count_tokens, limit=DEFAULT_LIMIT)) for text in written)
+            prompt: tuple(tuple(split(text)) for text in written)
             for prompt, written in {HUMAN: list(record.captions), **supplements.get(record.video_id, {})}.items()
         }
         for record in records
@@ -28,19 +36,19 @@ def load_training_set(source: DataSource, *, count_tokens: Callable[[str], int])
     return TrainingSet(frames=source.frames(records), texts=texts)
 
 
-def load_evaluation_set(source: DataSource, split: str, *, count_tokens: Callable[[str], int]) -> EvaluationSet:
-    """Each human caption of the split is a query; each of its videos with frames is in the gallery."""
-    records = source.records(split)
+def load_evaluation_set(source: DataSource, name: str, *, split: Splitter) -> EvaluationSet:
+    """Each human caption of the split called `name` is a query; each of its videos with frames is in the gallery."""
+    records = source.records(name)
     queries = [(number, text) for number, record in enumerate(records) for text in record.captions]
     return EvaluationSet(
-        split=split,
+        split=name,
         video_ids=tuple(record.video_id for record in records),
         frames=source.scored_frames(records),
-        texts=tuple(tuple(split_text(text, count_tokens=count_tokens, limit=DEFAULT_LIMIT)) for _, text in queries),
+        texts=tuple(tuple(split(text)) for _, text in queries),
         text_video=np.array([number for number, _ in queries], dtype=np.int64),
     )
 
 
-def load_selection_set(source: DataSource, *, count_tokens: Callable[[str], int]) -> SelectionSet:
+def load_selection_set(source: DataSource, *, split: Splitter) -> SelectionSet:
     """The val split, the only one that anything is chosen on."""
-    return SelectionSet.of(load_evaluation_set(source, "val", count_tokens=count_tokens))
+    return SelectionSet.of(load_evaluation_set(source, "val", split=split))

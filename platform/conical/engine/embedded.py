@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from conical.captioning import DEFAULT_LIMIT, split_text
 from conical.core.records import CaptionRecord, VideoRecord
 from conical.core.seeds import generator
-from conical.engine.data import load_evaluation_set, load_selection_set
+from conical.engine.data import load_evaluation_set, load_selection_set, text_splitter
 from conical.engine.embedding import EvaluationSet, embed_texts, embed_videos
 from conical.engine.options import EvaluateOptions
 from conical.engine.source import DataSource
@@ -61,14 +60,14 @@ class EmbeddedData:
 
     def split(self, name: str) -> EvaluationSet:
         """Queries and gallery as the dataset has them; of val the set that choices are made on."""
-        count = self._encoder.count_tokens
+        splitter = text_splitter(self._encoder.reader)
         if name == "val":
-            return self.once(("split", name), lambda: load_selection_set(self._source, count_tokens=count))
-        return self.once(("split", name), lambda: load_evaluation_set(self._source, name, count_tokens=count))
+            return self.once(("split", name), lambda: load_selection_set(self._source, split=splitter))
+        return self.once(("split", name), lambda: load_evaluation_set(self._source, name, split=splitter))
 
     def pieces(self, text: str) -> tuple[str, ...]:
         """The pieces that the text tower reads a text in."""
-        return tuple(split_text(text, count_tokens=self._encoder.count_tokens, limit=DEFAULT_LIMIT))
+        return tuple(text_splitter(self._encoder.reader)(text))
 
     def texts(self, texts: tuple[tuple[str, ...], ...]) -> Tensor:
         """(text, dim), unit length: texts in pieces."""

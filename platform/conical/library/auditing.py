@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conical.captioning.splitting import DEFAULT_LIMIT
 from conical.config import Experiment
 from conical.core.findings import HELD_OUT_FIRST, Finding, KindCount
 from conical.core.progress import Progress, Report, no_report
@@ -16,7 +15,7 @@ from conical.datasets.checks.frame_hash import frame_signatures
 from conical.datasets.checks.leaks import SOURCE_START
 from conical.datasets.checks.near_duplicates import SignedVideo, find_near_duplicates
 from conical.library.opening import DatasetView, open_dataset
-from conical.models.dual_encoder import build_token_counter
+from conical.models.text_reader import build_text_reader
 from conical.store import Workspace, manifest_hash
 from conical.store.audits import LeakFree, write_findings, write_leak_free
 
@@ -62,13 +61,14 @@ def audit_dataset(workspace: Workspace, name: str, experiment: Experiment, repor
     """
     view = open_dataset(workspace, name, recipe_hash=experiment.frames.hash)
     files = {} if view.frames is None else view.frames.fingerprints()
+    reader = build_text_reader(experiment.model)
     findings = audit_records(
         view.records,
         # a fingerprint ends with the window where the clip is a part of the file
         files={video_id: mark.partition("@")[0] for video_id, mark in files.items()},
         failures=() if view.frames is None else view.frames.failures(),
-        count_tokens=build_token_counter(experiment.model),
-        token_limit=DEFAULT_LIMIT,
+        count_tokens=reader.count,
+        token_limit=reader.limit,
     )
     duplicates, compared = _near_duplicates(view, report)
     findings += duplicates

@@ -14,7 +14,7 @@ from conical.core.records import SPLITS, VideoRecord
 from conical.datasets import confined_path
 from conical.datasets.checks.distributions import Distribution, caption_distributions, distribution, stated_seconds
 from conical.library.opening import DatasetView, open_dataset
-from conical.models.dual_encoder import build_token_counter
+from conical.models.text_reader import build_text_reader
 from conical.reports.data_looks.dataset_figures import distributions_drawing
 from conical.store import Workspace
 from conical.store.frames.facts import FrameFacts, read_frame_facts
@@ -81,7 +81,7 @@ def dataset_statistics(
     if not view.records:
         raise DataError(f"dataset {view.folder!r} has no video: import it again")
     facts = {} if view.frames is None else read_frame_facts(view.frames)
-    distributions = list(caption_distributions(view.records, count_tokens=build_token_counter(experiment.model)))
+    distributions = list(caption_distributions(view.records, count_tokens=build_text_reader(experiment.model).count))
     distributions += [one for one in (_durations(view, facts), _file_sizes(view)) if one is not None]
     drawing = distributions_drawing(distributions, dataset=view.folder)
     folder = out or workspace.dataset(view.folder) / "stats"

@@ -6,9 +6,9 @@ Shapes: B clips, F frames per clip, H x W pixels, T texts, L tokens, D embedding
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,14 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor, nn
 
 from conical.core.errors import ConfigError
-from conical.models.architecture import build_tokenizer, config_preprocess, known_name
+from conical.models.architecture import config_preprocess, fault, known_name, model_config
+from conical.models.checkpoint_files import checkpoint_form, is_checkpoint_path
+from conical.models.fitting import load_clip
 from conical.models.heads import build_head
 from conical.models.options import ModelOptions
-from conical.models.weight_files import load_clip, load_head_beside
+from conical.models.text_reader import TextReader, build_text_reader
+from conical.models.text_tower import encode_tokens, used_positions, vocabulary_size
+from conical.models.weight_files import load_head_beside
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -30,7 +34,7 @@ class DualEncoder(nn.Module):
     """A CLIP with a head that makes one embedding of a clip from those of its frames.
 
     Args:
-        tokenizer: its tokenizer: texts to (T, context_length) integers.
+        reader: its tokenizer and its context.
         head: maps unit-length frame embeddings (B, F, D) to unit-length clip embeddings (B, D).
         head_name: what `model.head` calls it.
         mean: per channel, of pixels in [0, 1].
@@ -44,7 +48,7 @@ class DualEncoder(nn.Module):
     def __init__(
         self,
         clip: nn.Module,
-        tokenizer: Any,
+        reader: TextReader,
         *,
         head: nn.Module,
         head_name: str = "mean_pool",
@@ -53,7 +57,7 @@ class DualEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.clip = clip
-        self.tokenizer = tokenizer
+        self.reader = reader
         self.head = head
         self.head_name = head_name
         self.pixel_mean, self.pixel_std = tuple(mean), tuple(std)
@@ -77,35 +81,20 @@ class DualEncoder(nn.Module):
 
     @property
     def context_length(self) -> int:
-        """Most tokens a text may have, start and end included."""
-        return int(self.clip.context_length)
-
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text without the start and end marks, not truncated.
-
-        CLIP's tokenizer truncates silently at the context length; this asks the byte-pair encoder itself.
-        """
-        return _count_tokens(self.tokenizer, text)
+        """Most tokens a text may have, its marks included."""
+        return self.reader.context_length
 
     def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "text token"]:
-        """Tokens of texts, cut to the longest text of the batch.
-
-        A causal text tower pooled at the end-of-text token never looks past it, so the cut is exact.
+        """Tokens of texts, cut behind the last token that any embedding of the batch depends on.
 
         Raises:
             ValueError: a text is longer than the context and would have been truncated; split it first.
         """
-        tokens: Tensor = self.tokenizer(list(texts), context_length=self.context_length)
-        # end of text has the highest number; zero is both the padding and a real token, so it tells nothing
-        longest = int(tokens.argmax(dim=1).max()) + 1 if self._cuts_text else self.context_length
-        if longest == self.context_length:
-            for text in texts:
-                count = self.count_tokens(text)
-                if count + 2 > self.context_length:
-                    raise ValueError(
-                        f"text has {count} tokens, at most {self.context_length - 2} fit: split it first: {text[:60]!r}"
-                    )
-        return tokens[:, :longest]
+        tokens = self.reader.tokens(texts)
+        length = used_positions(self.clip, tokens)
+        if length == self.context_length:
+            self.reader.refuse_long(texts)
+        return tokens[:, :length]
 
     def encode_video(self, frames: UInt8[Tensor, "clip frame height width 3"]) -> Float[Tensor, "clip dim"]:
         """Unit-length embeddings of clips: frame embeddings are normalised, then the head makes one of each clip."""
@@ -118,9 +107,7 @@ class DualEncoder(nn.Module):
 
     def encode_text(self, tokens: Int[Tensor, "text token"]) -> Float[Tensor, "text dim"]:
         """Unit-length embeddings of tokenised texts."""
-        if tokens.shape[1] == self.context_length:
-            return F.normalize(self.clip.encode_text(tokens).float(), dim=-1)
-        return F.normalize(self._encode_cut_text(tokens).float(), dim=-1)
+        return F.normalize(encode_tokens(self.clip, tokens).float(), dim=-1)
 
     def forward(
         self,
@@ -133,23 +120,6 @@ class DualEncoder(nn.Module):
         copy = None if augmented is None else self.encode_video(augmented)
         return self.encode_text(tokens), video, copy
 
-    @property
-    def _cuts_text(self) -> bool:
-        """Whether the text tower is CLIP's own: causal, with learned positions and end-of-text pooling."""
-        clip = self.clip
-        return bool(hasattr(clip, "token_embedding") and clip.attn_mask is not None and clip.text_pool_type == "argmax")
-
-    def _encode_cut_text(self, tokens: Tensor) -> Tensor:
-        """CLIP's text tower on fewer positions than its context; `encode_text` of open_clip takes only the whole."""
-        clip, length = self.clip, tokens.shape[1]
-        x_TLD = clip.token_embedding(tokens) + clip.positional_embedding[:length]  # noqa: N806  shape letters
-        x_TLD = clip.transformer(x_TLD, attn_mask=clip.attn_mask[:length, :length])  # noqa: N806
-        x_TLD = clip.ln_final(x_TLD)  # noqa: N806
-        pooled = x_TLD[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
-        projection = clip.text_projection
-        projected: Tensor = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
-        return projected
-
 
 def build_dual_encoder(options: ModelOptions) -> DualEncoder:
     """Load a dual encoder with its weights, on the CPU, in float32.
@@ -159,33 +129,64 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
     """
     import open_clip
 
-    card, name = options.card, known_name(options)
-    weights = Path(card.weights)
-    is_local = weights.suffix in (".safetensors", ".pt", ".pth", ".bin")
-    if is_local and not weights.is_file():
-        raise ConfigError(f"model.weights {str(weights)!r} is not a file: give a checkpoint or a pretrained tag")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if not is_local and card.weights not in tags:
-        raise ConfigError(f"model.weights {card.weights!r} is not known for {name}: choose one of {', '.join(tags)}")
-    if is_local:
-        with _without_root_warnings():  # open_clip would say that the model is random: we load it in the next line
-            clip = open_clip.create_model(name, pretrained=None, pretrained_text=False)
-        told = config_preprocess(card.architecture) | load_clip(clip, weights)
-    else:
-        clip = open_clip.create_model(name, pretrained=card.weights)
-        told = {}
+    known_name(options)  # what is cheap to refuse is refused before a large model is built
+    weights = options.card.weights
+    is_file = is_checkpoint_path(weights)
+    if is_file:
+        checkpoint_form(Path(weights))
+    clip = _create(options, tag=None if is_file else weights)
+    told = config_preprocess(options.card.architecture)
+    if is_file:
+        told |= load_clip(clip, Path(weights))
+    reader = build_text_reader(options)
+    _refuse_vocabulary(reader, clip, options)
     head = build_head(options.head, width=embedding_width(clip))
-    if is_local:
-        load_head_beside(head, weights, name=options.head)
+    if is_file:
+        load_head_beside(head, Path(weights), name=options.head)
     preprocess = open_clip.get_model_preprocess_cfg(clip) | told
     return DualEncoder(
         clip,
-        open_clip.get_tokenizer(name),
+        reader,
         head=head,
         head_name=options.head,
         mean=preprocess["mean"],
         std=preprocess["std"],
     )
+
+
+def _create(options: ModelOptions, *, tag: str | None) -> nn.Module:
+    """The model with the weights of a tag of open_clip's, or with random ones that a file is to replace."""
+    import open_clip
+
+    name = known_name(options)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag is not None and tag not in tags:
+        raise ConfigError(
+            f"model.weights {tag!r} is not known for {options.name}: choose one of {', '.join(tags) or 'none'}, or "
+            "give the path of a checkpoint"
+        )
+    try:
+        with _without_root_warnings():  # open_clip would say that the model is random: its weights come next
+            # never the towers' own weights: the checkpoint replaces them
+            clip: nn.Module = open_clip.create_model(name, pretrained=tag, pretrained_text=False)
+    except Exception as error:  # open_clip, timm and transformers raise whatever a config or the network gave them
+        tower = model_config(options)["text_cfg"].get("hf_model_name")
+        source = f" with weights {tag!r}" if tag else f" with text tower {tower!r}" if tower else ""
+        raise ConfigError(
+            f"model {options.name!r}{source} cannot be built ({fault(error)}): mend its config, or let this machine "
+            "reach the hub that it names"
+        ) from error
+    return clip
+
+
+def _refuse_vocabulary(reader: TextReader, clip: nn.Module, options: ModelOptions) -> None:
+    """Refuse a tokenizer that gives numbers beyond the text tower's table: its first long word would end in a crash."""
+    tokens, rows = reader.vocabulary_size, vocabulary_size(clip)
+    if tokens > rows:
+        raise ConfigError(
+            f"the tokenizer of model {options.name!r} has {tokens:,} tokens, its text tower rows for {rows:,}: give "
+            "the tokenizer it was trained with (text_cfg.hf_tokenizer_name) in the model-config JSON"
+        )
 
 
 def embedding_width(clip: Any) -> int:
@@ -206,21 +207,6 @@ def embedding_width(clip: Any) -> int:
 def _image_size_px(clip: Any) -> int:
     size = clip.visual.image_size
     return int(size[0] if isinstance(size, (tuple, list)) else size)
-
-
-def build_token_counter(options: ModelOptions) -> Callable[[str], int]:
-    """A function that counts the tokens of a text as the model would, its marks left out; no weights are loaded.
-
-    Raises:
-        ConfigError: the model is unknown.
-    """
-    return partial(_count_tokens, build_tokenizer(options))
-
-
-def _count_tokens(tokenizer: Any, text: str) -> int:
-    if hasattr(tokenizer, "encode"):
-        return len(tokenizer.encode(text))
-    return len(tokenizer.tokenizer.encode(text, add_special_tokens=False))  # a Hugging Face text tower
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from conical.models.heads.table import head_card
 
 # a head's parameters, beside the weights of its CLIP
 HEAD_FILE = "head.safetensors"
+# where a model-config JSON names a Hugging Face text tower and its tokenizer
+TEXT_TOWER_KEYS = ("hf_model_name", "hf_tokenizer_name")
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
@@ -97,7 +100,46 @@ class ModelOptions(Options):
 def weights_revision(options: ModelOptions) -> str:
     """What pins a model: hashes of its local files, or the names that open_clip resolves."""
     card = options.card
-    head = Path(card.weights).with_name(HEAD_FILE)
+    weights = Path(card.weights)
+    head = weights.with_name(HEAD_FILE)
     known = [card.architecture, card.weights, *([str(head)] if head.is_file() else [])]
+    known += [str(path) for path in (*shard_files(weights), *_text_tower_files(Path(card.architecture)))]
     parts = [file_fingerprint(part) if Path(part).is_file() else part for part in known]
     return stable_hash(parts)
+
+
+def shard_files(weights: Path) -> list[Path]:
+    """The files that a checkpoint's index (`*.index.json`) names, in their order; empty if it is no index."""
+    if not weights.name.endswith(".index.json") or not weights.is_file():
+        return []
+    try:
+        names = json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()
+        return [weights.with_name(Path(name).name) for name in sorted(set(names))]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []  # whoever loads it says what is wrong
+
+
+def local_text_tower(config: Path, name: object) -> Path | None:
+    """The folder that a model-config JSON means by the name of a Hugging Face text tower; None: a hub's name.
+
+    Args:
+        config: path of the JSON; a relative name is looked for beside it first, then where the command runs.
+    """
+    if not isinstance(name, str) or not name:
+        return None
+    folders = [config.parent / Path(name).expanduser(), Path(name).expanduser()]
+    return next((folder.absolute() for folder in folders if folder.is_dir()), None)
+
+
+def _text_tower_files(config: Path) -> list[Path]:
+    """Configs and vocabularies of local text towers; their weights are in the checkpoint."""
+    if config.suffix != ".json" or not config.is_file():
+        return []
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+        text = content.get("model_cfg", content)["text_cfg"]
+        folders = {local_text_tower(config, text.get(key)) for key in TEXT_TOWER_KEYS}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+    files = [path for folder in folders if folder is not None for path in folder.iterdir() if path.is_file()]
+    return sorted(path for path in files if path.suffix in (".json", ".txt", ".model"))

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from conical.core.errors import ConfigError, StoreError
+from conical.models.architecture import fault
 from conical.models.options import HEAD_FILE
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def read_encoder_state(encoder: DualEncoder, path: Path) -> dict[str, Tensor]:
                 raise StoreError(f"{head} must hold head {encoder.head_name!r}, got {name!r}: train again")
             state |= {f"{_HEAD}{key}": value for key, value in load_file(head).items()}
     except (OSError, SafetensorError) as error:
-        raise StoreError(f"encoder {path} cannot be loaded ({str(error).splitlines()[0]}): train again") from error
+        raise StoreError(f"encoder {path} cannot be loaded ({fault(error)}): train again") from error
     return state
 
 
@@ -83,30 +83,6 @@ def load_encoder(encoder: DualEncoder, path: Path) -> None:
         raise StoreError(f"encoder {path} cannot be loaded ({_fault(error)}): train again") from error
 
 
-def load_clip(clip: nn.Module, path: Path) -> dict[str, list[float]]:
-    """Load a checkpoint of open_clip's form strictly; nothing is unpickled but tensors.
-
-    Returns:
-        `mean` and `std` of its pixels, where the file says them.
-
-    Raises:
-        ConfigError: it does not fit the model.
-    """
-    if path.suffix == ".safetensors":
-        try:
-            state, told = load_file(path), json.loads(_metadata(path).get("conical.preprocess", "{}"))
-        except SafetensorError as error:
-            raise ConfigError(f"weights {str(path)!r} are no whole safetensors file ({error})") from error
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state, told = state.get("state_dict", state), {}
-    try:
-        clip.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
-    except RuntimeError as error:
-        raise ConfigError(f"weights {str(path)!r} do not fit the model config: {_fault(error)}") from error
-    return cast("dict[str, list[float]]", told)
-
-
 def read_preprocess(path: Path) -> dict[str, list[float]]:
     """`mean` and `std` of the pixels, as `save_encoder` wrote them.
 
@@ -116,7 +92,7 @@ def read_preprocess(path: Path) -> dict[str, list[float]]:
     try:
         told = json.loads(_metadata(path)["conical.preprocess"])
     except (OSError, SafetensorError, KeyError) as error:
-        raise StoreError(f"encoder {path} cannot be read ({str(error).splitlines()[0]}): train again") from error
+        raise StoreError(f"encoder {path} cannot be read ({fault(error)}): train again") from error
     return cast("dict[str, list[float]]", told)
 
 
@@ -131,13 +107,18 @@ def load_head_beside(head: nn.Module, weights: Path, *, name: str) -> bool:
         Whether there was one.
 
     Raises:
-        ConfigError: it is of this name and does not fit.
+        ConfigError: it is of this name and does not fit, or cannot be read.
     """
     path = weights.with_name(HEAD_FILE)
-    if not head.state_dict() or not path.is_file() or _metadata(path).get("conical.head") != name:
-        return False
     try:
+        if not head.state_dict() or not path.is_file() or _metadata(path).get("conical.head") != name:
+            return False
         head.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(
+            f"head {str(path)!r} is no whole safetensors file ({fault(error)}): get it again, or remove it to start "
+            "with a fresh head"
+        ) from error
     except RuntimeError as error:
         raise ConfigError(f"head {str(path)!r} does not fit {name}: {_fault(error)}") from error
     return True

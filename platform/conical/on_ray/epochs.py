@@ -10,7 +10,7 @@ from torch import nn
 
 from conical.config import Experiment
 from conical.engine.batches import BatchPlan
-from conical.engine.data import load_selection_set, load_training_set
+from conical.engine.data import load_selection_set, load_training_set, text_splitter
 from conical.engine.loop import EpochReport, train
 from conical.engine.objective import Objective
 from conical.engine.selection import score_selection
@@ -32,8 +32,9 @@ def run_epochs(
     """Train one experiment on stored data, scoring val after each epoch."""
     torch.manual_seed(experiment.seed)
     encoder = build_dual_encoder(experiment.model)
-    training = load_training_set(source, count_tokens=encoder.count_tokens)
-    val = load_selection_set(source, count_tokens=encoder.count_tokens)
+    splitter = text_splitter(encoder.reader)
+    training = load_training_set(source, split=splitter)
+    val = load_selection_set(source, split=splitter)
     plan = BatchPlan(
         data=training,
         mix=experiment.mix,

@@ -76,7 +76,7 @@ def check_fit(experiment: Experiment, source: DataSource, *, world_size: int) ->
     from conical.engine.batches import BatchPlan
     from conical.engine.data import load_training_set
 
-    data = load_training_set(source, count_tokens=lambda text: len(text.split()))
+    data = load_training_set(source, split=lambda text: [text] if text.strip() else [])
     BatchPlan(
         data=data,
         mix=experiment.mix,

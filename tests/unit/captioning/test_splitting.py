@@ -53,7 +53,7 @@ def test_a_word_above_the_limit_is_cut_inside() -> None:
 
 @pytest.mark.parametrize("text", ["", "  \n "])
 def test_a_text_without_words_gives_no_piece(text: str) -> None:
-    assert split_text(text, count_tokens=words) == []
+    assert split_text(text, count_tokens=words, limit=70) == []
 
 
 def test_a_limit_below_one_is_refused() -> None:
@@ -86,7 +86,7 @@ def test_clip_tokens_are_counted_as_the_real_tokenizer_does() -> None:
     tokenizer = SimpleTokenizer()
     text = ", ".join(f"object number {number} is bright" for number in range(40)) + "."
     assert len(tokenizer.encode(text)) > 77
-    pieces = split_text(text, count_tokens=lambda piece: len(tokenizer.encode(piece)))
+    pieces = split_text(text, count_tokens=lambda piece: len(tokenizer.encode(piece)), limit=70)
     assert all(len(tokenizer.encode(piece)) <= 70 for piece in pieces)
     assert " ".join(pieces) == text
 

@@ -10,8 +10,9 @@ import torch.nn.functional as F  # noqa: N812
 
 from conical.core.errors import ConfigError
 from conical.models import MODELS, ModelOptions
-from conical.models.dual_encoder import build_dual_encoder, build_token_counter
+from conical.models.dual_encoder import build_dual_encoder
 from conical.models.options import weights_revision
+from conical.models.text_reader import build_text_reader
 
 
 def test_a_video_embedding_is_the_normalised_mean_of_normalised_frame_embeddings(small_encoder):
@@ -27,7 +28,7 @@ def test_a_video_embedding_is_the_normalised_mean_of_normalised_frame_embeddings
 def test_a_text_cut_to_the_longest_of_its_batch_embeds_as_the_whole_context(small_encoder):
     texts = ["a red circle", "a large blue square that moves to the left! and then stops!!"]
     cut = small_encoder.tokenize(texts)
-    whole = small_encoder.tokenizer(texts, context_length=small_encoder.context_length)
+    whole = small_encoder.reader.tokens(texts)
     assert cut.shape[1] < whole.shape[1]
     with torch.no_grad():
         torch.testing.assert_close(
@@ -37,7 +38,7 @@ def test_a_text_cut_to_the_longest_of_its_batch_embeds_as_the_whole_context(smal
 
 def test_a_cut_text_has_the_gradient_of_the_whole(small_encoder):
     texts = ["a red circle", "two green stars"]
-    whole = small_encoder.tokenizer(texts, context_length=small_encoder.context_length)
+    whole = small_encoder.reader.tokens(texts)
     gradients = []
     for tokens in (small_encoder.tokenize(texts), whole):
         small_encoder.zero_grad()
@@ -56,7 +57,7 @@ def test_a_text_of_exactly_the_context_is_taken(small_encoder):
 
 
 def test_tokens_are_counted_without_truncation(small_encoder):
-    assert small_encoder.count_tokens("word " * 200) == 200
+    assert small_encoder.reader.count("word " * 200) == 200
 
 
 def test_the_scale_of_clip_itself_is_not_trained(small_encoder):
@@ -101,7 +102,7 @@ def test_weights_that_do_not_fit_the_config_are_refused(small_clip, tmp_path):
     from safetensors.torch import save_file
 
     save_file({"foreign": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ConfigError, match="do not fit the model config"):
+    with pytest.raises(ConfigError, match="do not fit the model"):
         build_dual_encoder(ModelOptions(name=small_clip.name, weights=str(tmp_path / "other.safetensors")))
 
 
@@ -113,8 +114,8 @@ def test_the_revision_follows_the_bytes_of_the_weights(small_clip, tmp_path):
 
 
 def test_tokens_are_counted_without_loading_weights(small_encoder, small_clip) -> None:
-    count = build_token_counter(replace(small_clip, weights="none.safetensors"))
+    count = build_text_reader(replace(small_clip, weights="none.safetensors")).count
     for text in ("", "a dog", "word " * 200, "Ein Hündchen, größer!"):
-        assert count(text) == small_encoder.count_tokens(text)
+        assert count(text) == small_encoder.reader.count(text)
     with pytest.raises(ConfigError, match=r"model\.name 'ViT-Z' is unknown"):
-        build_token_counter(ModelOptions(name="ViT-Z", weights="w"))
+        build_text_reader(ModelOptions(name="ViT-Z", weights="w"))

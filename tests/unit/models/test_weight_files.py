@@ -104,7 +104,7 @@ def test_a_damaged_encoder_is_refused_in_one_line(trained, small_clip) -> None:
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(StoreError, match=r"encoder .* cannot be loaded \(.*\): train again"):
         load_encoder(encoder, path)
-    with pytest.raises(ConfigError, match="are no whole safetensors file"):
+    with pytest.raises(ConfigError, match="are no whole checkpoint"):
         build_dual_encoder(ModelOptions(name=small_clip.name, weights=str(path)))
     with pytest.raises(StoreError, match="cannot be loaded"):
         load_encoder(encoder, path.with_name("gone.safetensors"))

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 
 from conical.core.errors import DataError, ProtocolError, StoreError
 from conical.core.records import DatasetSummary, SplitCount
-from conical.engine.data import load_evaluation_set
+from conical.engine.data import load_evaluation_set, text_splitter
 from conical.engine.embedding import embed_texts, embed_videos
 from conical.engine.protocols import Protocol
 from conical.metrics import EvaluationName, dual_softmax, qb_norm, rank_queries
@@ -102,7 +102,7 @@ def embedded(base):
     source = data_source(experiment, workspace, has_supplements=False)
 
     def of_split(split: str):
-        data = load_evaluation_set(source, split, count_tokens=encoder.count_tokens)
+        data = load_evaluation_set(source, split, split=text_splitter(encoder.reader))
         return data, embed_texts(encoder, data.texts, batch_size=4), embed_videos(encoder, data.frames, batch_size=4)
 
     def of_texts(*texts: str) -> torch.Tensor:

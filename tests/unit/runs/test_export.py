@@ -161,7 +161,7 @@ def test_a_hugging_face_tokenizer_goes_along(tmp_path: Path) -> None:
     out = export_run(folder, tmp_path / "out")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{out}")
     tokens = tokenizer(["a red circle"])
-    assert torch.equal(tokens, encoder.tokenizer(["a red circle"]))
+    assert torch.equal(tokens, encoder.reader.tokens(["a red circle"]))
     assert tokens[0, :3].tolist() == [3, 4, 5]
     loaded = open_clip.create_model(f"local-dir:{out}").eval()
     with torch.no_grad():

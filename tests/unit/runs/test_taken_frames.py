@@ -38,17 +38,17 @@ def workspace(tmp_path: Path, small_clip) -> Workspace:
     return workspace
 
 
-def _words(text: str) -> int:
-    return len(text.split())
+def _whole(text: str) -> list[str]:
+    return [text]
 
 
 def test_training_has_all_stored_frames_and_evaluation_the_centres(
     workspace: Workspace, small_clip, small_encoder
 ) -> None:
     source = data_source(_experiment(small_clip, NUM_TAKEN), workspace)
-    assert load_training_set(source, count_tokens=_words).frames.shape[1] == NUM_STORED
-    val = load_evaluation_set(source, "val", count_tokens=_words)
-    stored = load_evaluation_set(data_source(_experiment(small_clip, 0), workspace), "val", count_tokens=_words).frames
+    assert load_training_set(source, split=_whole).frames.shape[1] == NUM_STORED
+    val = load_evaluation_set(source, "val", split=_whole)
+    stored = load_evaluation_set(data_source(_experiment(small_clip, 0), workspace), "val", split=_whole).frames
     assert val.frames.shape == (3, NUM_TAKEN, 32, 32, 3)
     centres = np.array(stored)[:, [1, 4]]  # 6 stored frames in 2 segments
     np.testing.assert_array_equal(val.frames[:], centres)
@@ -60,4 +60,4 @@ def test_a_store_with_too_few_frames_is_refused(workspace: Workspace, small_clip
     source = data_source(_experiment(small_clip, NUM_TAKEN), workspace)
     asked = dataclasses.replace(source, num_frames=NUM_STORED + 1)
     with pytest.raises(ConfigError, match=r"augment.num_frames must be at most the 6 stored frames per clip, got 7"):
-        load_evaluation_set(asked, "val", count_tokens=_words)
+        load_evaluation_set(asked, "val", split=_whole)

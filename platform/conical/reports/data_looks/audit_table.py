@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from conical.captioning.splitting import DEFAULT_LIMIT
 from conical.core.findings import KindCount, SplitFindings
 
 # what it is, and what to do about it
@@ -20,7 +19,7 @@ _WORDS = {
     "no-captions": ("Video without captions", "add captions, or leave it out"),
     "no-file": ("Video without a file", "get the files, import again; until then numbers say partial"),
     "no-frames": ("Video set aside by ingest", "mend or replace the file, then run ingest"),
-    "long-caption": (f"Caption of more than {DEFAULT_LIMIT} tokens", "nothing: it is split, not cut off"),
+    "long-caption": ("Caption longer than the text tower reads", "nothing: it is split, not cut off"),
 }
 
 

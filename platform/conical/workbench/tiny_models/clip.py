@@ -22,6 +22,7 @@ from conical.core.atomic import write_text_atomic
 from conical.datasets.scenes.truth import SceneObject
 from conical.models.dual_encoder import DualEncoder, embedding_width
 from conical.models.heads.mean_pool import MeanPool
+from conical.models.text_reader import TextReader
 from conical.workbench.tiny_models.image_tower import CLIP_MEAN, CLIP_STD, VISION_CONFIG, warm_cosine
 from conical.workbench.tiny_models.training_scenes import RenderedScenes
 
@@ -116,7 +117,11 @@ def train_tiny_clip(
     clip = open_clip.CLIP(**CLIP_CONFIG["model_cfg"])
     copy_image_tower(tower, clip)
     encoder = DualEncoder(
-        clip, open_clip.SimpleTokenizer(), head=MeanPool(embedding_width(clip)), mean=CLIP_MEAN, std=CLIP_STD
+        clip,
+        TextReader(open_clip.SimpleTokenizer()),
+        head=MeanPool(embedding_width(clip)),
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
     )
     pooled = _pooled_frames(encoder, scenes)
     text_side = [parameter for name, parameter in clip.named_parameters() if not name.startswith("visual.")]
