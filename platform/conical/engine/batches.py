@@ -129,6 +129,25 @@ class BatchPlan:
             if pending is not None:
                 yield pending.result()
 
+    def longest_row(self) -> Batch:
+        """One row with the longest text there is, to try a step on; no random number of training is used."""
+        usable = {HUMAN, *self.mix.sources()}
+        texts = (
+            piece
+            for sources in self.data.texts
+            for name, written in sources.items()
+            if name in usable
+            for pieces in written
+            for piece in pieces
+        )
+        return Batch(
+            video=torch.zeros(1, dtype=torch.int64),
+            texts=[max(texts, key=len)],
+            frames=torch.from_numpy(self.data.frames[:1, : self.augment.num_frames].copy()),
+            degrees=torch.zeros(1),
+            flip=torch.zeros(1, dtype=torch.bool),
+        )
+
     def _assemble(self, epoch: int, rows: NDArray[np.int64]) -> Batch:
         videos = rows // self.rows_per_video
         texts, degrees, flips, positions = [], [], [], []

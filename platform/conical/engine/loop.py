@@ -115,7 +115,7 @@ def train(
     objective.to(device).train()
     wrapped = wrap(objective)
     optimiser = build_optimiser(objective, options)
-    autocast = _autocast(options.precision, device)
+    autocast = autocast_of(options.precision, device)
     total_steps = options.epochs * plan.steps_per_epoch
     state, best = RunState(), Best(weights=_snapshot(objective.encoder))
 
@@ -143,7 +143,7 @@ def train(
             rate = learning_rate_at(step, total_steps=total_steps, options=options)
             terms = train_step(
                 wrapped,
-                _to_device(batch, device),
+                to_device(batch, device),
                 optimiser=optimiser,
                 learning_rate=rate,
                 max_grad_norm=options.max_grad_norm,
@@ -180,7 +180,8 @@ def _snapshot(encoder: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in encoder.state_dict().items()}
 
 
-def _to_device(batch: Batch, device: torch.device) -> Batch:
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on a device."""
     return Batch(
         video=batch.video.to(device, non_blocking=True),
         texts=batch.texts,
@@ -190,7 +191,7 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-def _autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+def autocast_of(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """bfloat16 where asked for, or where a GPU has it; float32 elsewhere. The loss itself is computed in float32."""
     is_wanted = precision == "bfloat16" or (
         precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -11,10 +11,11 @@ from torch import nn
 from conical.config import Experiment
 from conical.engine.batches import BatchPlan
 from conical.engine.data import load_selection_set, load_training_set, text_splitter
-from conical.engine.loop import EpochReport, train
+from conical.engine.loop import EpochReport, autocast_of, to_device, train
 from conical.engine.objective import Objective
 from conical.engine.selection import score_selection
 from conical.engine.source import DataSource
+from conical.engine.step_memory import free_bytes, freeze_unused, measure_step, memory_warning
 from conical.models.dual_encoder import build_dual_encoder
 
 
@@ -28,8 +29,15 @@ def run_epochs(
     device: torch.device | None = None,
     wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
     resume_from: Path | None = None,
+    side_by_side: int = 1,
+    warn: Callable[[str], None],
 ) -> None:
-    """Train one experiment on stored data, scoring val after each epoch."""
+    """Train one experiment on stored data, scoring val after each epoch.
+
+    Args:
+        side_by_side: processes that train on this machine at once; on a GPU of its own, one.
+        warn: told before the first step if there is not enough memory for it.
+    """
     torch.manual_seed(experiment.seed)
     encoder = build_dual_encoder(experiment.model)
     splitter = text_splitter(encoder.reader)
@@ -46,8 +54,22 @@ def run_epochs(
         world_size=world_size,
     )
 
+    device = device or torch.device("cpu")
+    objective = Objective(encoder.to(device), experiment.loss)
+    row = to_device(plan.longest_row(), device)
+    freeze_unused(encoder, row)
+    step = measure_step(
+        encoder,
+        row,
+        needs_copies=objective.needs_copies,
+        autocast=autocast_of(experiment.optim.precision, device),
+    )
+    rows = experiment.optim.batch_size // world_size
+    if caution := memory_warning(step, rows=rows, side_by_side=side_by_side, free=free_bytes(device)):
+        warn(caution)
+
     train(
-        Objective(encoder, experiment.loss),
+        objective,
         plan,
         experiment.optim,
         score_val=lambda: score_selection(encoder, val, experiment.evaluate, metric=experiment.select_by),
