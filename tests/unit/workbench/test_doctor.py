@@ -169,7 +169,7 @@ def test_a_source_root_called_platform_is_fine_without_an_init_file(tmp_path: Pa
 
 def test_a_decoder_that_returns_wrong_frames_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doctor_decoders.write_clips(tmp_path)
-    honest = doctor_decoders._try("pyav", tmp_path, at_worst="fail")
+    honest = doctor_decoders._try("pyav", tmp_path, at_worst="fail", advice="mend it")
     assert (honest["status"], honest["detail"]) == ("ok", "90 of 90 frames exact in 3 kinds of file")
     reader_of = doctor_decoders.decoder_reader
 
@@ -182,7 +182,7 @@ def test_a_decoder_that_returns_wrong_frames_is_found(tmp_path: Path, monkeypatc
         return read
 
     monkeypatch.setattr(doctor_decoders, "decoder_reader", one_late)
-    found = doctor_decoders._try("pyav", tmp_path, at_worst="fail")
+    found = doctor_decoders._try("pyav", tmp_path, at_worst="fail", advice="mend it")
     assert found["status"] == "fail"
     assert found["detail"] == "wrong frames: only 29 of 30 are right in h264_b_frames.mp4"
 
@@ -192,14 +192,14 @@ def test_a_decoder_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: py
         raise ImportError("no libsomething.so")
 
     monkeypatch.setattr(doctor_decoders, "decoder_reader", lambda _: absent)
-    found = doctor_decoders._try("decord", tmp_path, at_worst="warn")
+    found = doctor_decoders._try("decord", tmp_path, at_worst="warn", advice="mend it")
     assert (found["status"], found["detail"]) == ("warn", "cannot decode (no libsomething.so)")
 
 
 def test_a_decoder_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doctor_decoders.write_clips(tmp_path)
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
-    found = doctor_decoders._try("torchcodec", tmp_path, at_worst="warn")
+    found = doctor_decoders._try("torchcodec", tmp_path, at_worst="warn", advice="mend it")
     assert found["status"] == "warn"
     assert "torchcodec is not installed" in found["detail"]
 

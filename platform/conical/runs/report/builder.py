@@ -23,7 +23,7 @@ from conical.reports import (
 )
 from conical.runs.comparison import comparable_parts, compare_methods
 from conical.runs.dependencies import KnownHashes, data_source
-from conical.runs.finding import runs_named
+from conical.runs.finding import experiment_of, runs_named
 from conical.runs.looks import looks_by_training, with_all_looks
 from conical.runs.provenance import git_commit
 from conical.runs.report.figure_data import curves, hub_samples, rank_samples
@@ -82,7 +82,7 @@ def build_run_report(workspace: Workspace, experiment: str, name: str, *, protoc
 
     Args:
         workspace: where the records lie.
-        experiment: name of its experiment.
+        experiment: where it is looked for first.
         name: key, first letters of it, MLflow id or label.
         protocol: as in `build_report`.
 
@@ -92,8 +92,9 @@ def build_run_report(workspace: Workspace, experiment: str, name: str, *, protoc
     Raises:
         DataError: the name fits no run or several, or the run was not scored.
     """
-    folder = workspace.experiment(experiment)
     folders = runs_named(workspace, experiment, name)
+    place = experiment_of(folders[0])
+    folder = workspace.experiment(place)
     keys = {run.path.name for run in folders}
     sweeps = [sweep for sweep in _sweeps(folder) if keys & {trial.run_key for trial in sweep.trials}]
     won = [run for sweep in sweeps for run in folders if sweep.is_finished and sweep.best.run_key == run.path.name]
@@ -102,7 +103,7 @@ def build_run_report(workspace: Workspace, experiment: str, name: str, *, protoc
         workspace,
         runs,
         best_on_val(runs),
-        title=f"{experiment}, {runs[0].method}",
+        title=f"{place}, {runs[0].method}",
         sweep=sweeps[-1] if sweeps else None,
         protocol=protocol,
     )
@@ -114,7 +115,7 @@ def report_on(workspace: Workspace, name: str, experiment: str, *, protocol: str
     Args:
         workspace: where the records lie.
         name: an experiment; else a run's key, MLflow id or label.
-        experiment: where a run is looked for.
+        experiment: where a run is looked for first.
         protocol: as in `build_report`.
 
     Raises:

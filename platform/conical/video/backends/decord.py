@@ -62,7 +62,9 @@ def _open(info: VideoInfo) -> tuple[Any, tuple[type[Exception], ...]]:
         import decord
         from decord._ffi.base import DECORDError
     except ImportError as error:
-        raise DecodeError("refused", "decord is not installed: choose decoder = 'pyav'") from error
+        raise DecodeError(
+            "refused", "decord is not installed: choose decoder = 'pyav', or pip install 'conical[decoders]'"
+        ) from error
     errors = (RuntimeError, DECORDError)
     name = info.path.name
     if len(key_frame_sizes(info)) > 1:

@@ -46,7 +46,7 @@ def _open(info: VideoInfo) -> Any:
     try:
         from torchcodec.decoders import VideoDecoder
     except ImportError as error:
-        message = "torchcodec is not installed: choose decoder = 'pyav', or pip install torchcodec"
+        message = "torchcodec is not installed: choose decoder = 'pyav', or pip install 'conical[decoders]'"
         raise DecodeError("refused", message) from error
     except (OSError, RuntimeError) as error:
         message = "torchcodec cannot be loaded: install FFmpeg's shared libraries (4 to 9), or choose decoder = 'pyav'"

@@ -12,12 +12,14 @@ from conical.workbench.frame_accuracy.suite import decoder_reader, measure
 
 # Kinds that every backend may read; docs/frame_accuracy.md has all of them.
 TRIED = ("h264_b_frames.mp4", "h264_open_gop.mp4", "wide_pixels.mp4")
-_MEND = "run make setup; on other platforms than x86-64 Linux decord does not exist and PyAV does all"
-_OPTIONAL = "install FFmpeg's shared libraries, or uninstall it: it is optional"
+_OPTIONAL = {
+    "decord": "uninstall it: it is optional, and PyAV does all",
+    "torchcodec": "install FFmpeg's shared libraries, or uninstall it: it is optional",
+}
 
 
 def try_decoders() -> list[dict[str, str]]:
-    """Decode generated H.264 clips by PyAV, decord and, if it is installed, torchcodec.
+    """Decode generated H.264 clips by PyAV and, if they are installed, by decord and torchcodec.
 
     Returns:
         Fields of one `Check` a decoder.
@@ -31,11 +33,16 @@ def try_decoders() -> list[dict[str, str]]:
             return [
                 {"name": "pyav", "status": "fail", "detail": detail, "advice": "run make setup; PyAV needs libx264"}
             ]
-        found = [_try("pyav", folder, at_worst="fail"), _try("decord", folder, at_worst="warn")]
-        if find_spec("torchcodec") is None:
-            absent = {"name": "torchcodec", "status": "ok", "detail": "not installed (optional)", "advice": ""}
-            return [*found, absent]
-        return [*found, _try("torchcodec", folder, at_worst="warn", advice=_OPTIONAL)]
+        return [
+            _try("pyav", folder, at_worst="fail", advice="run make setup"),
+            *(_try_optional(decoder, folder, advice=advice) for decoder, advice in _OPTIONAL.items()),
+        ]
+
+
+def _try_optional(decoder: str, folder: Path, *, advice: str) -> dict[str, str]:
+    if find_spec(decoder) is None:
+        return {"name": decoder, "status": "ok", "detail": "not installed (optional)", "advice": ""}
+    return _try(decoder, folder, at_worst="warn", advice=advice)
 
 
 def write_clips(folder: Path) -> None:
@@ -44,7 +51,7 @@ def write_clips(folder: Path) -> None:
         KINDS[kind].write(folder / kind)
 
 
-def _try(decoder: str, folder: Path, *, at_worst: str, advice: str = _MEND) -> dict[str, str]:
+def _try(decoder: str, folder: Path, *, at_worst: str, advice: str) -> dict[str, str]:
     num_exact = 0
     for name in TRIED:
         try:
