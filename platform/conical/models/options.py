@@ -65,9 +65,11 @@ class ModelOptions(Options):
     """The `[model]` table.
 
     Args:
-        name: a card of `MODELS`, any model name of open_clip, or the path of an open_clip model-config JSON.
-        weights: a pretrained tag of open_clip or the path of a checkpoint, such as a run's `encoder.safetensors`; ""
-            takes the card's. The head of a run is loaded with it if it is the same as `head`.
+        name: a card of `MODELS`, any model name of open_clip, or the path of an open_clip model-config JSON, whose
+            timm and Hugging Face towers may lie in folders beside it (docs/encoders.md).
+        weights: a pretrained tag of open_clip or the path of a checkpoint: safetensors (whole or the index of its
+            shards), a file of `torch.save` or TorchScript, such as a run's `encoder.safetensors`; "" takes the
+            card's. The head of a run is loaded with it if it is the same as `head`.
         head: `mean_pool`, or `package.module:CARD` of a head from outside.
     """
 
