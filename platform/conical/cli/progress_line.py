@@ -23,6 +23,7 @@ from conical.core.progress import Activity, Progress, Step, Told
 
 _STAGE_WIDTH = 16
 _MIN_BAR, _MAX_BAR = 6, 24
+_LEAST_BAR_BESIDE_A_NOTE = 16
 # between two plain lines of a stage: as often as this share of the time it has taken, within these bounds
 _SECONDS_BETWEEN_LINES = (15.0, 300.0)
 _SHARE_BETWEEN_LINES = 0.1
@@ -54,14 +55,14 @@ class ProgressLine:
         self._console = console
         # variables such as FORCE_COLOR make a pipe pass for a terminal, and it would get carriage returns
         self._is_live = console.is_interactive and console.file.isatty()
-        self._live = Live(
-            console=console, get_renderable=self._drawn, refresh_per_second=4, transient=True, vertical_overflow="crop"
-        )
         self._stage: _Stage | None = None
         self._ended: Progress | None = None
         self._activity: Activity | None = None
         self._began = time.monotonic()
         self._indent = ""
+        self._live = Live(
+            console=console, get_renderable=self._drawn, refresh_per_second=4, transient=True, vertical_overflow="crop"
+        )
 
     def __enter__(self) -> ProgressLine:
         if self._is_live:
@@ -84,7 +85,7 @@ class ProgressLine:
             self._begin(told)
         else:
             self._end_stage()
-            self._activity, self._indent = None, "  "
+            self._activity, self._indent, self._began = None, "  ", time.monotonic()
             self._console.print(_head(told), style="bold" if self._is_live else "", highlight=False, markup=False)
 
     def _begin(self, activity: Activity) -> None:
@@ -136,7 +137,8 @@ class ProgressLine:
             text += f", {_number(stage.before)} were there" if stage.before else ""
         else:
             text = f"{_number(step.total)} {step.unit}, all there before"
-        self._print(step.stage, step.subject, text + (f", {step.note}" if step.note else ""))
+        text += f", {step.note}" if step.note else ""
+        self._print(step.stage, step.subject, text + (f" ({step.advice})" if step.advice else ""))
 
     def _print(self, stage: str, subject: str, text: str) -> None:
         head = f"{self._indent}{stage:<{_STAGE_WIDTH}}"
@@ -151,34 +153,37 @@ class ProgressLine:
         """The live lines; each is cut to the width, since a broken line would be drawn twice."""
         now, width = time.monotonic(), self._console.width - 1
         head = f"{self._indent}{{:<{_STAGE_WIDTH}}}"
-        lines: list[Text] = []
-        if self._activity is not None:
-            activity = self._activity
+        if self._activity is not None or self._stage is None:
+            activity = self._activity or Activity(stage="", doing="working")
             subject = f"{activity.subject}: " if activity.subject else ""
-            waited = duration(now - (self._stage.told if self._stage else self._began))
-            lines.append(Text(f"{head.format(activity.stage)}{subject}{activity.doing} ... {waited}"))
-        elif self._stage is not None:
-            lines += _drawn_stage(self._stage, now, head, width)
+            waited = f" ... {duration(now - (self._stage.told if self._stage else self._began))}"
+            what = Text(f"{head.format(activity.stage)}{subject}{activity.doing}")
+            # the clock stays in sight: it shows that time passes
+            what.truncate(width - len(waited), overflow="ellipsis")
+            return what + Text(waited)
+        lines = _drawn_stage(self._stage, now, head, width)
         for line in lines:
             line.truncate(width, overflow="ellipsis")
         return Text("\n").join(lines)
 
 
 def _drawn_stage(stage: _Stage, now: float, head: str, width: int) -> list[Text]:
-    step = stage.latest
-    lines, start = [], head.format(step.stage)
-    if step.subject:
-        lines.append(Text(f"{start}{step.subject}" + (f": {step.note}" if step.note else "")))
-        start = head.format("")
+    """One line; two where there is more to tell than fits."""
+    step, start = stage.latest, head.format(stage.latest.stage)
+    told = ": ".join(filter(None, (step.subject, step.note)))
     left = stage.pace.seconds_left(now, step.total)
-    text = f" {_joined(_counts(step), stage, now=now, has_note=not step.subject)}"
+    counts = _joined(_counts(step), stage, now=now, has_note=False)
     # where the end cannot be told, the clock shows that time passes
-    text += f", {duration(now - stage.started)} so far" if left is None else ""
-    room = width - cell_len(start) - cell_len(text)
-    cells = max(_MIN_BAR, min(_MAX_BAR, room))
+    counts += f", {duration(now - stage.started)} so far" if left is None else ""
+    above: list[Text] = []
+    if cell_len(start) + _LEAST_BAR_BESIDE_A_NOTE + cell_len(f" {counts}, {told}") <= width and not step.subject:
+        counts += f", {told}" if told else ""
+    elif told:
+        above, start = [Text(f"{start}{told}")], head.format("")
+    cells = max(_MIN_BAR, min(_MAX_BAR, width - cell_len(start) - cell_len(counts) - 1))
     filled = int(cells * min(1.0, step.done / step.total))
-    lines.append(Text.assemble(start, ("━" * filled, "green"), ("━" * (cells - filled), "bright_black"), text))
-    return lines
+    bar = Text.assemble(start, ("━" * filled, "green"), ("━" * (cells - filled), "bright_black"), f" {counts}")
+    return [*above, bar]
 
 
 def _joined(text: str, stage: _Stage, *, now: float | None = None, has_note: bool = True) -> str:

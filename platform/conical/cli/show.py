@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from conical.reports import (
     Grid,
@@ -62,9 +63,7 @@ def print_report(console: Console, data: ReportData, paths: ReportPaths) -> None
 
 def print_verdict(console: Console, data: ReportData, paths: ReportPaths) -> None:
     """What may be claimed, and where the page is."""
-    console.print(
-        f"Verdict: {data.verdict}", highlight=False, markup=False, style="bold" if console.is_terminal else ""
-    )
+    console.print(Text.assemble(("Verdict: ", "bold"), data.verdict))
     # a broken link cannot be clicked
     console.print(f"Report: {paths.page.resolve().as_uri()}", highlight=False, markup=False, soft_wrap=True)
 

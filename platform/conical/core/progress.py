@@ -48,6 +48,7 @@ class Progress:
         unit: what is counted, for example `videos`.
         subject: what is worked on where a stage runs several times, for example a method's name.
         note: a few words on the latest result.
+        advice: where to look, told when the stage ends.
     """
 
     stage: str
@@ -56,6 +57,7 @@ class Progress:
     unit: str
     subject: str = ""
     note: str = ""
+    advice: str = ""
 
 
 Told: TypeAlias = Step | Activity | Progress

@@ -78,7 +78,7 @@ def evaluate_run(
 
     tell(len(missing))
     if missing:
-        report(Activity(stage="evaluate", subject=record.label, doing=f"loading the model, scoring {missing[0]}"))
+        report(Activity(stage="evaluate", subject=record.label, doing=f"scoring {missing[0]}"))
     for number, scored in enumerate(_score(run, experiment, workspace, options, names=missing, report=report), start=1):
         # the stored evaluation comes last but for its copy: killed before it, the split is scored and booked again,
         # so a look at test may be counted twice but never missed

@@ -213,8 +213,16 @@ class _Teller:
     def __call__(self, counts: Mapping[str, int]) -> None:
         done = self.num_done + counts["ok"] + counts["failed"]
         failed = self.num_failed + counts["failed"]
-        note = f"{failed} failed (conical status says why)" if failed else ""
-        self.report(Progress(stage=self.stage, done=done, total=self.total, unit="videos", note=note))
+        self.report(
+            Progress(
+                stage=self.stage,
+                done=done,
+                total=self.total,
+                unit="videos",
+                note=f"{failed} failed" if failed else "",
+                advice="conical status says why" if failed else "",
+            )
+        )
 
 
 def _changed(

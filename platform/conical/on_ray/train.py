@@ -49,12 +49,12 @@ def train(
     if identity.folder.is_finished and identity.folder.read().status == "finished":
         told.was_there(identity.folder.read())
         return identity.folder
+    told.doing("checking the data")
     check_fit(experiment, identity.source, world_size=experiment.ray.num_workers)
     if experiment.optim.epochs > 0:
         refuse_shared_choice(experiment, workspace)
-        connect(
-            workspace.logs, report
-        )  # before the run is written anywhere: a cluster that is away leaves nothing behind
+        # before the run is written anywhere: a cluster that is away leaves nothing behind
+        connect(workspace.logs, report)
     log = RunLog(identity, experiment, tracker)
     try:
         if experiment.optim.epochs == 0:
@@ -107,7 +107,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
 
     from conical.on_ray.messages import open_mailbox
 
-    told.doing("starting workers, loading the model and the data")
+    told.doing("starting workers")
     mailbox = open_mailbox()
     trainer = TorchTrainer(
         run_rank,

@@ -48,6 +48,7 @@ def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, r
     path = sweep_path(experiment, workspace)
     known = read_sweep(path)
     if known is None or not known.is_finished:
+        report(Activity(stage="tune", doing="checking the data"))
         check_fit(experiment, data_source(experiment, workspace), world_size=1)
         refuse_shared_choice(experiment, workspace)
         connect(workspace.logs, report)

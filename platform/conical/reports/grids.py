@@ -19,8 +19,8 @@ HEADINGS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "MedR": "MedR", "MeanR": "M
 _STATUS_WORDS = {"finished": "completed", "stopped": "stopped", "failed": "failed", "running": "running"}
 _ABSENT = "–"
 BOLD = (
-    "Bold: significantly better than every other run of the table (paired bootstrap on the same queries, all pairs of runs "
-    "at once, 5 % in all; of one training each, so another training is not covered). Where nothing is bold, no run is."
+    "Bold: significantly better than every other run of the table (paired bootstrap on the same queries, all pairs of "
+    "runs at once, 5 % in all; one training each, so another training is not covered). Nothing bold: no run is."
 )
 
 

@@ -1,4 +1,4 @@
-"""Which run of a table is significantly better than all others in a metric; a number that is only the largest is not."""
+"""Which run of a table is significantly better than all others; one with the largest number need not be."""
 
 from __future__ import annotations
 

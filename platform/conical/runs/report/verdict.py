@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conical.metrics import NO_DIFFERENCE, Comparison
-from conical.reports import format_difference
 from conical.runs.comparison import compare_methods
 from conical.runs.report.methods import Method, MethodPairs, ReportedRun, trained_methods
 
@@ -56,7 +55,7 @@ def _compare(a: Method, b: Method, *, split: str, protocol: str, confidence: flo
 def _claims(found: Sequence[Comparison], against: str) -> list[str]:
     """The methods by what may be said of them."""
     named = {
-        verdict: [f"{one.label_a} ({format_difference(one)})" for one in found if one.verdict == verdict]
+        verdict: [f"{one.label_a} ({one.difference:+.1f})" for one in found if one.verdict == verdict]
         for verdict in ("a is better", "b is better", NO_DIFFERENCE)
     }
     claims = []
