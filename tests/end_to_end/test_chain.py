@@ -156,6 +156,7 @@ def test_two_ranks_learn_what_one_process_learns(experiment, undisturbed):
         experiment,
         data_source(experiment, workspace),
         report=lambda epoch: rows.append(epoch_row(epoch)),
+        warn=print,
     )
     for one, two in zip(rows, run.read_curve(), strict=True):
         names = [name for name in one if name.startswith("train/loss")]

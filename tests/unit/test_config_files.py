@@ -19,17 +19,17 @@ def test_the_demo_config_is_the_default() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_has_its_file(method: str) -> None:
-    assert load_experiment(CONFIGS / f"scenes-{method}.toml") == Experiment().replace(METHODS[method])
+    assert load_experiment(CONFIGS / f"scenes-{method}.toml") == Experiment().replace(METHODS[method].changes)
 
 
 def test_the_baseline_is_ordinary_infonce() -> None:
-    loss = Experiment().replace(METHODS["infonce-human"]).loss
+    loss = Experiment().replace(METHODS["infonce-human"].changes).loss
     assert (loss.name, loss.denominator, loss.symmetric) == ("info_nce", "all", True)
 
 
 def test_methods_without_supplements_read_none() -> None:
     for method in ("zero-shot", "infonce-human", "ceo-human"):
-        assert Experiment().replace(METHODS[method]).mix.sources() == ("human",)
+        assert Experiment().replace(METHODS[method].changes).mix.sources() == ("human",)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)

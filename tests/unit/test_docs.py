@@ -179,7 +179,7 @@ def _trained_on_noise(small_clip, folder: Path, *overrides: str):
         reports.append(epoch)
         epoch.save(folder / "checkpoint")
 
-    run_epochs(experiment, data_source(experiment, workspace), report=report)
+    run_epochs(experiment, data_source(experiment, workspace), report=report, warn=print)
     return experiment, reports
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -15,7 +17,18 @@ if TYPE_CHECKING:
     from conical.config import Experiment
     from conical.store import Workspace
 
-console = Console(soft_wrap=True)
+# columns of what is not a terminal, such as a CI log or a file; COLUMNS says otherwise
+_WIDTH_OF_A_LOG = 100
+
+
+def open_console(file: TextIO) -> Console:
+    """On a terminal lines break between words; elsewhere a line is never broken, so that it can be searched."""
+    if file.isatty():
+        return Console(file=file)
+    return Console(file=file, soft_wrap=True, width=None if "COLUMNS" in os.environ else _WIDTH_OF_A_LOG)
+
+
+console = open_console(sys.stdout)
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; without it the offline demo's settings.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example loss.tau_tv=40; may be repeated.")]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from conical.cli.common import console
 from conical.cli.quiet import divert_chatter
 from conical.core.errors import ConfigError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from conical.store import Workspace
 
 data_app = typer.Typer(help="Import a dataset, audit it, look at it.", no_args_is_help=True)
-console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something is wrong.")]

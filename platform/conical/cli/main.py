@@ -237,16 +237,12 @@ def demo(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug
         print_status(experiment, workspace)
         return
     from conical.cli.progress_line import ProgressLine
-    from conical.cli.show import print_report
+    from conical.cli.show_demo import print_demo
     from conical.on_ray.demo import run_demo
-    from conical.reports import write_report
-    from conical.runs.report.builder import build_report
 
     with ProgressLine(console) as line:
-        run_demo(experiment, workspace, line)
-    data = build_report(workspace, experiment.name)
-    print_report(console, data, write_report(data, workspace.experiment(experiment.name) / "report"))
-    console.print("all runs in MLflow: [bold]make ui[/]", highlight=False)
+        result = run_demo(experiment, workspace, line)
+    print_demo(console, result, config=config, overrides=set_ or [])
 
 
 @app.command()

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from conical.reports import (
+    Grid,
     ReportData,
     ReportPaths,
     group_rows,
     results_grid,
     rich_table,
+    shared_notes,
     summary_sentences,
     sweep_sentences,
 )
@@ -28,8 +31,15 @@ _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[bold red]
 def print_evaluations(console: Console, record: RunRecord, evaluations: Sequence[EvaluationRecord]) -> None:
     """One table per split."""
     rows = [result_row(record, scored, record.label) for scored in evaluations]
-    for group in group_rows(rows):
-        console.print(rich_table(results_grid(group)))
+    print_grids(console, [results_grid(group) for group in group_rows(rows)])
+
+
+def print_grids(console: Console, grids: Sequence[Grid]) -> None:
+    """Tables in the width of the terminal, then the notes of all of them, each once."""
+    for grid in grids:
+        console.print(rich_table(grid, width=console.width, has_notes=False))
+    for note in shared_notes(grids, width=console.width):
+        console.print(note, highlight=False, markup=False, style="dim" if console.is_terminal else "")
 
 
 def print_sweep(console: Console, sweep: Sweep) -> None:
@@ -45,11 +55,17 @@ def print_sweep(console: Console, sweep: Sweep) -> None:
 
 def print_report(console: Console, data: ReportData, paths: ReportPaths) -> None:
     """The tables, the findings in words, where the page is."""
-    for group in group_rows(data.rows):
-        console.print(rich_table(results_grid(group)))
+    print_grids(console, [results_grid(group) for group in group_rows(data.rows)])
     for sentence in summary_sentences(data):
         console.print(f"- {sentence}", highlight=False, markup=False)
-    console.print(f"report with figures: {paths.page}", highlight=False, markup=False)
+    print_verdict(console, data, paths)
+
+
+def print_verdict(console: Console, data: ReportData, paths: ReportPaths) -> None:
+    """What may be claimed, and where the page is."""
+    console.print(Text.assemble(("Verdict: ", "bold"), data.verdict))
+    # a broken link cannot be clicked
+    console.print(f"Report: {paths.page.resolve().as_uri()}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_checks(console: Console, checks: Sequence[Check]) -> int:

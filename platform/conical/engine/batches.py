@@ -140,10 +140,12 @@ class BatchPlan:
             for pieces in written
             for piece in pieces
         )
+        rng = generator(self.seed, "longest row")
+        positions = np.array(self.augment.draw_positions(rng, num_stored=self.data.frames.shape[1]))
         return Batch(
             video=torch.zeros(1, dtype=torch.int64),
             texts=[max(texts, key=len)],
-            frames=torch.from_numpy(self.data.frames[:1, : self.augment.num_frames].copy()),
+            frames=torch.from_numpy(self.data.frames[:1][:, positions]),
             degrees=torch.zeros(1),
             flip=torch.zeros(1, dtype=torch.bool),
         )

@@ -94,6 +94,7 @@ def train(
     wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
     device: torch.device | None = None,
     resume_from: Path | None = None,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> RunState:
     """Train, keeping the best encoder on val; the objective ends with that encoder loaded.
 
@@ -103,6 +104,7 @@ def train(
         select_metric: key of its values by which the best epoch is chosen; never one of test.
         report: called on every rank after each epoch, and once before the first.
         wrap: DDP, or nothing.
+        on_step: called on every rank with (steps done, steps of the run) after each step.
 
     Returns:
         Where the run ended.
@@ -150,6 +152,8 @@ def train(
                 autocast=autocast,
             )
             rows.append({"step": step, "learning_rate": rate, **terms})
+            if on_step is not None:
+                on_step(step + 1, total_steps)
             mark = time.perf_counter()
         seconds = time.perf_counter() - started
 

@@ -99,7 +99,8 @@ def _near_duplicates(view: DatasetView, report: Report) -> tuple[list[Finding], 
     furthest = next((split for split in HELD_OUT_FIRST if any(record.split == split for record in view.records)), "")
     if store is None or furthest not in splits or len(splits) < 2:
         return [], ""
-    videos = []
+    videos: list[SignedVideo] = []
+    report(Progress(stage="audit: frames", done=0, total=len(records), unit="videos"))
     for number, record in enumerate(records, start=1):
         signatures = frame_signatures(store.read(record.video_id).frames)
         videos.append(SignedVideo(video_id=record.video_id, split=record.split, signatures=signatures))

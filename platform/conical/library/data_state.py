@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from conical.config import Experiment
+from conical.core.records import Failure
 from conical.core.stage_state import StageState
 from conical.library.clips import Clip, window_of
 from conical.library.importing import dataset_root
@@ -15,6 +18,9 @@ from conical.store import (
     read_manifest,
 )
 from conical.video.recipe import FrameRecipe
+
+# enough to see what is wrong; `conical ingest` counts them by kind and names the file that lists all
+_NUM_NAMED = 3
 
 
 def dataset_state(experiment: Experiment, workspace: Workspace) -> StageState:
@@ -66,9 +72,16 @@ def frames_state(
         for video_id, mark in stored.items()
     )
     missing = len(clips) - len(stored) - len(failed)
-    counts = f"{len(stored)} of {len(clips)} videos, {len(failed)} set aside, recipe {recipe.hash}"
+    counts = f"{len(stored)} of {len(clips)} videos, {_set_aside(failed)}, recipe {recipe.hash}"
     if moved:
         return StageState(stage=stage, state="stale", detail=f"{counts}; {moved} have another address or window now")
     if missing:
         return StageState(stage=stage, state="partial", detail=f"{counts}; {missing} to decode")
     return StageState(stage=stage, state="fresh", detail=counts)
+
+
+def _set_aside(failures: Sequence[Failure]) -> str:
+    """How many, and why the first few were."""
+    named = [f"{failure.video_id}: {failure.message}" for failure in failures[:_NUM_NAMED]]
+    more = [f"and {len(failures) - _NUM_NAMED} more"] if len(failures) > _NUM_NAMED else []
+    return f"{len(failures)} set aside" + (f" ({'; '.join([*named, *more])})" if failures else "")

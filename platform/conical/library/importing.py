@@ -11,7 +11,7 @@ from pathlib import Path
 from conical import datasets
 from conical.config import Experiment
 from conical.core.hashing import file_fingerprint
-from conical.core.progress import Progress, Report, no_report
+from conical.core.progress import Activity, Progress, Report, no_report
 from conical.core.records import DatasetSummary, VideoRecord
 from conical.datasets.checks.same_content import same_content
 from conical.datasets.scenes.generate import generate_scenes
@@ -46,9 +46,10 @@ def import_dataset(experiment: Experiment, workspace: Workspace, report: Report 
             options.scenes,
             num_processes=os.cpu_count() or 1,
             report=lambda done, total: report(
-                Progress(stage="scenes", done=done, total=total, unit="videos", note="generated")
+                Progress(stage="scenes", done=done, total=total, unit="videos generated")
             ),
         )
+    report(Activity(stage="dataset", doing="reading annotations, looking for files"))
     records, summary = datasets.read_dataset(options.name, root, allow_missing=options.allow_missing, **options.reader)
     shared = tuple(f"{found.sentence}." for found in same_content(records, files=_alike(records, root)))
     summary = replace(summary, notes=(*summary.notes, *shared))

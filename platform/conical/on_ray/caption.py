@@ -13,12 +13,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from conical.captioning import CaptionerCard, CaptionOptions, describe_captioner
 from conical.config import Experiment
 from conical.core.errors import ConfigError
-from conical.core.progress import Progress, Report, no_report
+from conical.core.progress import Activity, Progress, Report, no_report
 from conical.core.records import VideoRecord
 from conical.library.importing import ImportedDataset, import_dataset
 from conical.on_ray.caption_worker import CaptionUnit, CaptionWorker
@@ -71,6 +70,11 @@ def caption(
     dataset = dataset or import_dataset(experiment, workspace, report)
     recipe = captioner_recipe(experiment, describe_captioner(experiment.captions))
     ingest(experiment, workspace, report, dataset=dataset, recipe=recipe, stage="caption frames")
+
+    def connect() -> None:
+        connect_to_ray(workspace.logs, report)
+        report(Activity(stage="caption", doing="loading the captioner"))
+
     return run_captioning(
         dataset.records,
         frames=FrameStore.open(workspace.frames(experiment.dataset.folder, recipe.hash)),
@@ -78,7 +82,7 @@ def caption(
         options=experiment.captions,
         num_actors=experiment.ray.num_captioners,
         gpus_per_actor=1 if experiment.ray.use_gpu else 0,
-        connect=partial(connect_to_ray, workspace.logs),
+        connect=connect,
         report=lambda done, total: report(Progress(stage="caption", done=done, total=total, unit="captions")),
     )
 
@@ -106,7 +110,8 @@ def run_captioning(
         gpus_per_actor: GPUs of each, may be a fraction.
         cpus_per_actor: CPU cores of each, may be a fraction.
         connect: called before Ray is first needed; None: Ray is running.
-        report: called with (texts done, texts to do) as units finish.
+        report: called with (texts written, texts in all), those of earlier runs included, at the start and as units
+            finish.
 
     Returns:
         Counts and speed.
@@ -122,6 +127,8 @@ def run_captioning(
     plan = _plan(records, frames=frames, ledger=ledger, options=options, card=card)
     to_do = sum(len(unit.missing) for unit in plan.units)
     counts = {"ok": 0, "failed": 0, "truncated": 0}
+    if report is not None and plan.skipped + to_do:
+        report(plan.skipped, plan.skipped + to_do)
     if plan.units:
         if connect is not None:
             connect()
@@ -143,7 +150,7 @@ def run_captioning(
         for result in results:
             counts = {name: number + int(result[name]) for name, number in counts.items()}
             if report is not None:
-                report(counts["ok"] + counts["failed"], to_do)
+                report(plan.skipped + counts["ok"] + counts["failed"], plan.skipped + to_do)
     assert counts["ok"] + counts["failed"] == to_do, (counts, to_do)
     assert to_do + plan.skipped + plan.skipped_without_frames == plan.total
     seconds = time.monotonic() - started

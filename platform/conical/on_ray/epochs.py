@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +20,8 @@ from conical.engine.source import DataSource
 from conical.engine.step_memory import free_bytes, freeze_unused, measure_step, memory_warning
 from conical.models.dual_encoder import build_dual_encoder
 
+_SECONDS_BETWEEN_STEPS = 1.0
+
 
 def run_epochs(
     experiment: Experiment,
@@ -29,10 +33,11 @@ def run_epochs(
     device: torch.device | None = None,
     wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
     resume_from: Path | None = None,
+    on_step: Callable[[int, int], None] | None = None,
     side_by_side: int = 1,
     warn: Callable[[str], None],
 ) -> None:
-    """Train one experiment on stored data, scoring val after each epoch.
+    """Train one experiment on stored data, scoring val after each epoch; other arguments as for the loop.
 
     Args:
         side_by_side: processes that train on this machine at once; on a GPU of its own, one.
@@ -78,7 +83,28 @@ def run_epochs(
         wrap=wrap,
         device=device,
         resume_from=resume_from,
+        on_step=on_step,
     )
+
+
+class StepTeller:
+    """Says now and then how many steps are done, without waiting for an answer.
+
+    Args:
+        put: takes a message, `{"steps_done": 12, "total_steps": 40}` with what is always said.
+    """
+
+    def __init__(self, put: Callable[[dict[str, Any]], object], **always: Any) -> None:
+        self._put = put
+        self._always = always
+        self._told = -_SECONDS_BETWEEN_STEPS
+
+    def __call__(self, steps_done: int, total_steps: int) -> None:
+        """Pass on at most one step a second."""
+        now = time.monotonic()
+        if now - self._told >= _SECONDS_BETWEEN_STEPS:
+            self._told = now
+            self._put({**self._always, "steps_done": steps_done, "total_steps": total_steps})
 
 
 def epoch_row(report: EpochReport) -> dict[str, float]:

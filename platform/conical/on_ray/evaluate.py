@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from conical.config import Experiment, parse_experiment
 from conical.core.errors import DataError
-from conical.core.progress import Progress, Report, no_report
+from conical.core.progress import Activity, Progress, Report, no_report
 from conical.core.records import SplitCount
 from conical.engine.options import EvaluateOptions
 from conical.metrics import EvaluationName, metric_name
@@ -71,14 +71,23 @@ def evaluate_run(
         refuse_stale(stale, run)
     missing = tuple(name for name in names if found[name] is None)
     is_forced = any(name.split == "test" for name in missing) and is_losing_trial(run, allow=allow_trial)
-    for number, scored in enumerate(_score(run, experiment, workspace, options, names=missing)):
+
+    def tell(num_missing: int) -> None:
+        done = len(names) - num_missing
+        report(Progress(stage="evaluate", subject=record.label, done=done, total=len(names), unit="evaluations"))
+
+    tell(len(missing))
+    if missing:
+        report(Activity(stage="evaluate", subject=record.label, doing=f"scoring {missing[0]}"))
+    for number, scored in enumerate(_score(run, experiment, workspace, options, names=missing, report=report), start=1):
         # the stored evaluation comes last but for its copy: killed before it, the split is scored and booked again,
         # so a look at test may be counted twice but never missed
         _book(run, scored, tracker, is_forced=is_forced)
         run.write_evaluation(scored)
         found[scored.name] = scored
-        done = len(names) - len(missing) + number + 1
-        report(Progress(stage="evaluate", done=done, total=len(names), unit="evaluations", note=record.label))
+        tell(len(missing) - number)
+        if number < len(missing):
+            report(Activity(stage="evaluate", subject=record.label, doing=f"scoring {missing[number]}"))
     if missing:
         tracker.log_files(record.tracking_id, run.evaluations, under="evaluation")
         if repeat:
@@ -97,6 +106,7 @@ def _score(
     options: EvaluateOptions,
     *,
     names: tuple[EvaluationName, ...],
+    report: Report,
 ) -> Iterator[EvaluationRecord]:
     """Embed and rank: in a Ray task where the GPUs are, else here, which saves a worker's start."""
     if not names:
@@ -123,7 +133,7 @@ def _score(
     now = EvaluationDependencies(run, experiment, workspace, options)
     depends_on = {name: now.of(name).to_dict() for name in names}  # before anything is read: what changes later is seen
     if experiment.ray.use_gpu:
-        connect(workspace.logs)
+        connect(workspace.logs, report)
     about: dict[str, object] = {}
     if leak_free:
         about["subset"] = {"rules": leak_free.rules, "of_test_videos": leak_free.num_test}

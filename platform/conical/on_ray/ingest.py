@@ -23,7 +23,7 @@ from pathlib import Path
 from conical.config import Experiment
 from conical.core.hashing import stable_hash
 from conical.core.options import require
-from conical.core.progress import Progress, Report, no_report
+from conical.core.progress import Activity, Progress, Report, no_report
 from conical.core.records import Failure, VideoRecord
 from conical.datasets import confined_path
 from conical.library.clips import Clip, window_of
@@ -104,7 +104,7 @@ def ingest(
         recipe=recipe,
         store=store,
         deadline_seconds=experiment.ray.decode_deadline_seconds,
-        connect=partial(connect_to_ray, workspace.logs),
+        connect=partial(connect_to_ray, workspace.logs, report),
         verify=verify,
         retry_failed=retry_failed,
         report=report,
@@ -169,12 +169,19 @@ def run_ingest(
     to_do = _missing(clips, str(root), store, retry_failed=retry_failed)
     counts = Counter({"ok": 0, "failed": _set_aside_absent(clips, to_do, store, root=root)})
     units = _units(clips, to_do, batch_size=batch_size)
+    tell = _Teller(
+        report=report,
+        stage=stage,
+        num_done=len(clips) - len(to_do),
+        num_failed=len((store.failed_fingerprints().keys() & clips.keys()) - to_do),
+        total=len(clips),
+    )
+    tell(counts)
     if units:
         if connect is not None:
             connect()
         arguments = {"root": str(root), "recipe": recipe, "store": store, "deadline_seconds": deadline_seconds}
-        tell = _Teller(report=report, stage=stage, num_done=len(clips) - len(to_do), total=len(clips))
-        tell(counts)
+        report(Activity(stage=stage, doing="starting workers"))
         for result in run_units(IngestWorker, units, arguments=arguments, stage="ingest", max_actors=num_workers):
             counts.update(result)
             tell(counts)
@@ -195,17 +202,27 @@ def run_ingest(
 
 @dataclass(frozen=True, kw_only=True)
 class _Teller:
-    """Says how far an ingest is."""
+    """Says how far an ingest is; `num_done` and `num_failed` of it are of earlier runs."""
 
     report: Report
     stage: str
     num_done: int
+    num_failed: int
     total: int
 
     def __call__(self, counts: Mapping[str, int]) -> None:
         done = self.num_done + counts["ok"] + counts["failed"]
-        note = f"{counts['failed']} failed" if counts["failed"] else ""
-        self.report(Progress(stage=self.stage, done=done, total=self.total, unit="videos", note=note))
+        failed = self.num_failed + counts["failed"]
+        self.report(
+            Progress(
+                stage=self.stage,
+                done=done,
+                total=self.total,
+                unit="videos",
+                note=f"{failed} failed" if failed else "",
+                advice="conical status says why" if failed else "",
+            )
+        )
 
 
 def _changed(
@@ -228,6 +245,8 @@ def _changed(
     # hashing lets other threads run
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         marks = pool.map(lambda video_id: clips[video_id].fingerprint(root), suspects)
+        if suspects:
+            report(Progress(stage="verify", done=0, total=len(suspects), unit="files"))
         for number, (video_id, mark) in enumerate(zip(suspects, marks, strict=True), start=1):
             report(Progress(stage="verify", done=number, total=len(suspects), unit="files"))
             if not mark:

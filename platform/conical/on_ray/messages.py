@@ -1,4 +1,4 @@
-"""How ranks tell the driver how they fare: workers put, the driver takes.
+"""How ranks and trials tell the driver how they fare: workers put, the driver takes.
 
 Only the driver writes to MLflow and to the terminal. The mailbox is an actor without a CPU of its own.
 """

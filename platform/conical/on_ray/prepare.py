@@ -15,6 +15,11 @@ def prepare(experiment: Experiment, workspace: Workspace, report: Report = no_re
     """Ingest what is missing, and caption where the mix, its search or a protocol takes supplements."""
     dataset = import_dataset(experiment, workspace, report)
     ingest(experiment, workspace, report, dataset=dataset)
-    is_mixed = set(experiment.mix.sources()) != {HUMAN} or "mix" in experiment.tune.space
-    if is_mixed or experiment.evaluate.supplement_prompts:
+    if needs_supplements(experiment):
         caption(experiment, workspace, report, dataset=dataset)
+
+
+def needs_supplements(experiment: Experiment) -> bool:
+    """Whether the mix, its search or a protocol takes any."""
+    is_mixed = set(experiment.mix.sources()) != {HUMAN} or "mix" in experiment.tune.space
+    return is_mixed or bool(experiment.evaluate.supplement_prompts)

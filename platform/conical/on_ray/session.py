@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from conical.core.errors import ClusterError
+from conical.core.progress import Activity, Report, no_report
 from conical.on_ray.runtime_env import build_runtime_env
 
 _CHATTY = ("ray", "ray.data", "ray.train", "ray.tune", "ray.serve", "optuna")
 
 
-def connect(logs: Path) -> None:
+def connect(logs: Path, report: Report = no_report) -> None:
     """Join the cluster of `RAY_ADDRESS`, or one that runs on this machine, or start Ray here; once a process.
 
     The dashboard is on: with Train V2 inside Tune a trial that is stopped frees its resources only then.
 
     Args:
         logs: folder for what Ray has to say.
+        report: told when Ray has to be started or joined.
 
     Raises:
         ClusterError: the cluster does not answer.
@@ -32,6 +34,7 @@ def connect(logs: Path) -> None:
     _send_chatter_to(logs / "ray.log")
     if ray.is_initialized():
         return
+    report(Activity(stage="ray", doing="starting Ray here, or joining the one that runs"))
     asked = os.environ.get("RAY_ADDRESS")
     address = asked or _running_cluster()
     is_cluster = address not in (None, "local")

@@ -14,6 +14,10 @@ from conical.runs.sweep_log import open_book
 class ForwardToBook(Callback):
     """Holds nothing, so that it survives Tune's pickling; the book has a database connection and could not."""
 
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Tune has looked for news, several times a second."""
+        open_book().poll()
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial was launched: its number is its place in this order, whichever reports first."""
         open_book().start(trial.config)

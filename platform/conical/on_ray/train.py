@@ -10,10 +10,10 @@ from typing import Any
 
 from conical.config import Experiment
 from conical.core.errors import ClusterError, ConicalError, UserError
-from conical.core.progress import Progress, Report, no_report
+from conical.core.progress import Report, no_report
 from conical.engine.source import DataSource
-from conical.metrics import readable
 from conical.on_ray.session import connect
+from conical.on_ray.train_progress import TrainProgress
 from conical.on_ray.train_worker import run_rank
 from conical.runs.identity import RunIdentity, identify
 from conical.runs.log import RunLog
@@ -34,7 +34,7 @@ def train(
     Args:
         experiment: what to train; `optim.epochs = 0` stores the model as it was loaded.
         workspace: holds frames and supplements, takes checkpoints and the record.
-        report: told after each epoch.
+        report: told about once a second.
 
     Returns:
         The finished run's folder.
@@ -45,18 +45,22 @@ def train(
     """
     identity = identify(experiment, workspace)
     # a trial that the scheduler stopped may be scored, but it is not what was asked for here
+    told = TrainProgress(experiment, report)
     if identity.folder.is_finished and identity.folder.read().status == "finished":
+        told.was_there(identity.folder.read())
         return identity.folder
+    told.doing("checking the data")
     check_fit(experiment, identity.source, world_size=experiment.ray.num_workers)
     if experiment.optim.epochs > 0:
         refuse_shared_choice(experiment, workspace)
-        connect(workspace.logs)  # before the run is written anywhere: a cluster that is away leaves nothing behind
+        # before the run is written anywhere: a cluster that is away leaves nothing behind
+        connect(workspace.logs, report)
     log = RunLog(identity, experiment, tracker)
     try:
         if experiment.optim.epochs == 0:
             _store_as_loaded(experiment, identity.folder)
         else:
-            _fit(experiment, identity, log, storage=workspace.experiment(experiment.name) / "ray", report=report)
+            _fit(experiment, identity, log, storage=workspace.experiment(experiment.name) / "ray", told=told)
     except KeyboardInterrupt:
         log.end("running")
         raise
@@ -95,7 +99,7 @@ def _store_as_loaded(experiment: Experiment, folder: RunFolder) -> None:
     save_encoder(build_dual_encoder(experiment.model), folder.encoder)
 
 
-def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage: Path, report: Report) -> None:
+def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage: Path, told: TrainProgress) -> None:
     """Run Ray Train in a thread, pass on what rank 0 says, keep the best encoder."""
     import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
@@ -103,6 +107,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
 
     from conical.on_ray.messages import open_mailbox
 
+    told.doing("starting workers")
     mailbox = open_mailbox()
     trainer = TorchTrainer(
         run_rank,
@@ -142,31 +147,20 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
     while True:
         is_over = not thread.is_alive()
         for message in ray.get(mailbox.take.remote()):
-            _pass_on(message, experiment, log, report)
+            if "row" in message:
+                log.epoch(message["row"], message["steps"])
+            told(message, log.record)
         if is_over:
             break
         thread.join(_POLL_SECONDS)
     ray.kill(mailbox)
+    told.doing("storing the best epoch")
     if "error" in outcome:
         raise _user_error(outcome["error"]) from outcome["error"]
     result = outcome["result"]
     assert result.metrics["key"] == identity.key, (result.metrics["key"], identity.key)
     identity.folder.take_encoder(RunFolder(Path(result.checkpoint.path) / BEST))
     shutil.rmtree(storage / identity.key)  # optimiser state of a finished run serves nothing
-
-
-def _pass_on(message: dict[str, Any], experiment: Experiment, log: RunLog, report: Report) -> None:
-    row = message["row"]
-    log.epoch(row, message["steps"])
-    report(
-        Progress(
-            stage="train",
-            done=row["epoch"],
-            total=experiment.optim.epochs,
-            unit="epochs",
-            note=f"{readable(experiment.select_by)} {row[experiment.select_by]:.1f}",
-        )
-    )
 
 
 def _user_error(error: Exception) -> ConicalError:

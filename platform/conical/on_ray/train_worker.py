@@ -9,7 +9,7 @@ from typing import Any
 
 from conical.config import parse_experiment
 from conical.engine.loop import EpochReport
-from conical.on_ray.epochs import epoch_row, run_epochs
+from conical.on_ray.epochs import StepTeller, epoch_row, run_epochs
 
 _TOLD = "reports.json"
 
@@ -58,7 +58,7 @@ def run_rank(config: dict[str, Any]) -> None:
         if latest:
             told += json.loads((Path(folder) / _TOLD).read_text(encoding="utf-8"))
             for message in told:
-                tell(message)
+                tell({**message, "is_earlier": True})
         run_epochs(
             experiment,
             config["source"],
@@ -68,4 +68,7 @@ def run_rank(config: dict[str, Any]) -> None:
             device=device,
             wrap=wrap,
             resume_from=Path(folder) if latest else None,
+            side_by_side=1 if device.type == "cuda" else context.get_local_world_size(),
+            warn=lambda text: tell({"warning": text}),
+            on_step=StepTeller(config["mailbox"].put.remote) if is_first else None,
         )

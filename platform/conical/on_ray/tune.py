@@ -14,7 +14,7 @@ from typing import Any
 from conical.captioning.mix import HUMAN
 from conical.config import Experiment
 from conical.core.errors import ClusterError, ConfigError
-from conical.core.progress import Report, no_report
+from conical.core.progress import Activity, Progress, Report, no_report
 from conical.metrics import higher_is_better
 from conical.on_ray.session import connect
 from conical.on_ray.train import check_fit
@@ -34,7 +34,7 @@ def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, r
     Args:
         experiment: settings, search space and number of trials.
         workspace: holds frames and supplements, takes runs.
-        report: told after each epoch of a trial.
+        report: told about once a second.
 
     Returns:
         The finished sweep; the run of `best.run_key` is the winner.
@@ -48,17 +48,50 @@ def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, r
     path = sweep_path(experiment, workspace)
     known = read_sweep(path)
     if known is None or not known.is_finished:
+        report(Activity(stage="tune", doing="checking the data"))
         check_fit(experiment, data_source(experiment, workspace), world_size=1)
         refuse_shared_choice(experiment, workspace)
-        connect(workspace.logs)
-        with SweepBook(experiment, workspace, tracker, path=path, known=known, report=report):
-            _build_tuner(experiment, workspace, path.parent).fit()
+        connect(workspace.logs, report)
+        report(Activity(stage="tune", doing="starting trials"))
+        _search(experiment, workspace, tracker, path=path, known=known, report=report)
         known = read_sweep(path)
         assert known is not None
         if not known.is_finished:
             raise ClusterError(f"the sweep stopped before its {experiment.tune.num_trials} trials ended: run it again")
         shutil.rmtree(path.parent / "ray")  # Tune's own state of a finished sweep serves nothing
+    else:
+        num_epochs = sum(trial.epochs for trial in known.trials)
+        report(Progress(stage="tune", done=num_epochs, total=num_epochs, unit="epochs"))
     return known
+
+
+def _search(
+    experiment: Experiment,
+    workspace: Workspace,
+    tracker: MlflowTracker,
+    *,
+    path: Path,
+    known: Sweep | None,
+    report: Report,
+) -> None:
+    """Let Tune run; the book is open meanwhile."""
+    import ray
+
+    from conical.on_ray.messages import open_mailbox
+
+    mailbox = open_mailbox()
+    book = SweepBook(
+        experiment,
+        workspace,
+        tracker,
+        path=path,
+        known=known,
+        report=report,
+        take_steps=lambda: ray.get(mailbox.take.remote()),
+    )
+    with book:
+        _build_tuner(experiment, workspace, path.parent, mailbox=mailbox).fit()
+    ray.kill(mailbox)
 
 
 def _check_space(experiment: Experiment) -> None:
@@ -72,7 +105,7 @@ def _check_space(experiment: Experiment) -> None:
         )
 
 
-def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> Any:
+def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path, *, mailbox: Any) -> Any:
     """A new tuner, or the interrupted one with its finished trials."""
     import optuna
     from ray import tune as ray_tune
@@ -87,7 +120,9 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> 
     mode = "max" if higher_is_better(experiment.select_by) else "min"
     aim: dict[str, Any] = {"metric": experiment.select_by, "mode": mode}
     trainable = ray_tune.with_resources(
-        ray_tune.with_parameters(run_trial, settings=experiment.to_dict(), workspace=str(workspace.root)),
+        ray_tune.with_parameters(
+            run_trial, settings=experiment.to_dict(), workspace=str(workspace.root), mailbox=mailbox
+        ),
         {"CPU": 1.0, **({"GPU": 1.0} if experiment.ray.use_gpu else {})},
     )
     storage = str(folder / "ray")

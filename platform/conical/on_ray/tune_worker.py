@@ -9,14 +9,20 @@ from typing import Any
 
 from conical.config import parse_experiment
 from conical.engine.loop import EpochReport
-from conical.on_ray.epochs import epoch_row, run_epochs
+from conical.on_ray.epochs import StepTeller, epoch_row, run_epochs
 from conical.runs.dependencies import data_source
 from conical.runs.search_space import to_settings
 from conical.store import Workspace
 
 
-def run_trial(config: dict[str, Any], *, settings: dict[str, Any], workspace: str) -> None:
-    """One trial; runs in a process of Ray Tune's."""
+def run_trial(config: dict[str, Any], *, settings: dict[str, Any], workspace: str, mailbox: Any) -> None:
+    """One trial; runs in a process of Ray Tune's.
+
+    Args:
+        config: what was drawn.
+        settings: the sweep's experiment as plain values.
+        mailbox: takes what is done between two epochs.
+    """
     import torch
     from ray import tune as ray_tune
     from ray.tune import Checkpoint
@@ -42,4 +48,7 @@ def run_trial(config: dict[str, Any], *, settings: dict[str, Any], workspace: st
             report=report,
             device=torch.device("cuda" if experiment.ray.use_gpu else "cpu"),
             resume_from=Path(folder) if latest else None,
+            side_by_side=1 if experiment.ray.use_gpu else experiment.tune.max_concurrent,
+            warn=lambda text: mailbox.put.remote({"warning": text, "drawn": config}),
+            on_step=StepTeller(mailbox.put.remote, drawn=config),
         )

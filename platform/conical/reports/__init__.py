@@ -24,6 +24,7 @@ from conical.reports.grids import (
     Grid,
     comparisons_grid,
     format_metric,
+    headline_grid,
     published_grid,
     results_grid,
     sweep_grid,
@@ -33,7 +34,7 @@ from conical.reports.published import PublishedRow, published_rows
 from conical.reports.rows import Curve, RunRow
 from conical.reports.samples import DIRECTIONS, HubSample, RankSample
 from conical.reports.summary import comparison_sentence, summary_sentences, sweep_sentences
-from conical.reports.tables import csv_table, latex_table, markdown_table, results_csv, rich_table
+from conical.reports.tables import csv_table, latex_table, markdown_table, results_csv, rich_table, shared_notes
 from conical.reports.writer import ReportPaths, write_report
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "csv_table",
     "format_metric",
     "group_rows",
+    "headline_grid",
     "latex_table",
     "markdown_table",
     "most_changed",
@@ -72,6 +74,7 @@ __all__ = [
     "results_csv",
     "results_grid",
     "rich_table",
+    "shared_notes",
     "summary_sentences",
     "sweep_grid",
     "sweep_sentences",

@@ -53,6 +53,8 @@ class ReportData:
     Args:
         title: heading of the page.
         rows: results, in the order they are to be read.
+        verdict: what may be claimed, in one sentence; "" for nothing.
+        dataset: what the rows were scored on; published figures of others are folded away.
         provenance: where the numbers come from.
         select_by: metric of val that chose epochs and trials, and names the best run.
         sweep: the search, if one was made.
@@ -66,6 +68,8 @@ class ReportData:
     title: str
     rows: tuple[RunRow, ...]
     provenance: Provenance
+    verdict: str = ""
+    dataset: str = ""
     select_by: str = "val/raw/t2v/R1"
     sweep: Sweep | None = None
     curves: tuple[Curve, ...] = ()

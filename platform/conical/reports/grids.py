@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from conical.metrics import DIRECTIONS as RANKED_DIRECTIONS
-from conical.metrics import METRICS, Comparison, MetricValue, higher_is_better
-from conical.reports.groups import refuse_mixture, set_mark
+from conical.metrics import METRICS, Comparison, MetricValue
+from conical.reports.groups import group_rows, refuse_mixture, set_mark
 from conical.reports.published import PublishedRow
 from conical.reports.rows import RunRow
 from conical.reports.samples import DIRECTIONS, HubSample
@@ -18,6 +18,10 @@ _PUBLISHED_METRICS = ("R1", "R5", "R10", "MeanR")
 HEADINGS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "MedR": "MedR", "MeanR": "MeanR"}
 _STATUS_WORDS = {"finished": "completed", "stopped": "stopped", "failed": "failed", "running": "running"}
 _ABSENT = "–"
+BOLD = (
+    "Bold: significantly better than every other run of the table (paired bootstrap on the same queries, all pairs of "
+    "runs at once, 5 % in all; one training each, so another training is not covered). Nothing bold: no run is."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +32,10 @@ class Grid:
         title: what stands above it.
         header: heading of each column; the first `num_keys` name the line, the others hold values.
         body: cells, line by line. A first cell that repeats the one above belongs to it.
-        best: (line, column) of the best values.
+        best: (line, column) of the values that are significantly better than all others of their kind.
         notes: what a reader must know, below it.
         num_keys: leading columns that name the line.
+        optional: columns that a narrow terminal may leave out, the least needed first.
     """
 
     title: str
@@ -39,6 +44,7 @@ class Grid:
     best: frozenset[tuple[int, int]] = frozenset()
     notes: tuple[str, ...] = ()
     num_keys: int = 1
+    optional: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         assert all(len(line) == len(self.header) for line in self.body), self.header
@@ -74,7 +80,7 @@ def results_grid(rows: Sequence[RunRow]) -> Grid:
         rows: at least one; all of one protocol, split and set of queries, gallery and family settings.
 
     Returns:
-        The grid, the best value of each direction and metric marked.
+        The grid, with the values marked that are significantly better than all others of their direction and metric.
 
     Raises:
         ProtocolError: the rows cannot be compared.
@@ -95,7 +101,45 @@ def results_grid(rows: Sequence[RunRow]) -> Grid:
     title = f"{first.split}, protocol {first.protocol}{mark}: {first.num_queries} queries, {first.num_gallery} videos"
     if first.comparable:
         title += f", set {set_mark(first)}"
-    return Grid(title=title, header=header, body=body, best=_best_cells(lines), notes=_row_notes(rows), num_keys=2)
+    return Grid(
+        title=title,
+        header=header,
+        body=body,
+        best=_best_cells(lines),
+        notes=_row_notes(rows),
+        num_keys=2,
+        optional=tuple(header.index(HEADINGS[metric]) for metric in ("MedR", "R5")),
+    )
+
+
+def headline_grid(rows: Sequence[RunRow]) -> Grid | None:
+    """The one table to look at first: test, text to video, the standard protocol, three metrics; None without it."""
+    on_test = [row for row in rows if (row.split, row.protocol) == ("test", "raw")]
+    groups = group_rows(on_test)
+    if len(groups) != 1:
+        return None
+    (group,) = groups
+    metrics = ("R1", "R10", "MeanR")
+    notes = ["R@k in percent, MeanR the mean rank, lower is better; in brackets 95 % intervals over queries."]
+    if any(row.best_in is not None for row in group):
+        notes.append(BOLD)
+    untrained = [row.label for row in group if row.is_as_loaded]
+    if untrained:
+        notes.append(f"The untrained model, as no epoch was better on val (best epoch 0): {'; '.join(untrained)}.")
+    return Grid(
+        title=f"Test, text to video: {group[0].num_queries:,} queries, {group[0].num_gallery:,} videos",
+        header=("Method", *(HEADINGS[metric] for metric in metrics)),
+        body=tuple(
+            (row.label, *(format_metric(row.metrics.get(f"t2v/{metric}")) for metric in metrics)) for row in group
+        ),
+        best=frozenset(
+            (line, column)
+            for line, row in enumerate(group)
+            for column, metric in enumerate(metrics, start=1)
+            if f"t2v/{metric}" in (row.best_in or ())
+        ),
+        notes=tuple(notes),
+    )
 
 
 def comparisons_grid(comparisons: Sequence[Comparison]) -> Grid:
@@ -114,7 +158,8 @@ def comparisons_grid(comparisons: Sequence[Comparison]) -> Grid:
         for c in comparisons
     )
     notes = ("Wins and losses count the queries on which the metric is better for the one run or the other.",)
-    return Grid(title="Paired comparisons on the same queries", header=header, body=body, notes=notes, num_keys=4)
+    title = "Paired comparisons on the same queries"
+    return Grid(title=title, header=header, body=body, notes=notes, num_keys=4, optional=(6, 5))
 
 
 def format_difference(comparison: Comparison) -> str:
@@ -161,10 +206,14 @@ def sweep_grid(sweep: Sweep) -> Grid:
         )
         for trial in trials
     )
-    best = frozenset((line, 3) for line, trial in enumerate(trials) if trial == sweep.best_or_none)
+    # one that only has the largest number is the first line, and no more
+    is_alone = sweep.indistinguishable == () and len(sweep.scored) > 1
+    best = frozenset({(0, 3)} if is_alone else ())
     header = ("Trial", "Status", "Epochs", sweep.metric, *names)
     how = f": {sweep.indistinguishable_test}" if sweep.indistinguishable_test else ""
     notes = (f"≈ not significantly different from the chosen trial{how}.",) if sweep.indistinguishable else ()
+    if is_alone:
+        notes = (f"Bold: significantly better than every other trial{how}.",)
     return Grid(title=f"Trials, by {sweep.metric}", header=header, body=body, best=best, notes=notes, num_keys=3)
 
 
@@ -213,26 +262,20 @@ def _lines(rows: Sequence[RunRow]) -> list[tuple[RunRow, str]]:
 
 
 def _best_cells(lines: Sequence[tuple[RunRow, str]]) -> frozenset[tuple[int, int]]:
-    best = set()
-    for direction in RANKED_DIRECTIONS:
-        for column, metric in enumerate(METRICS, start=2):
-            cells = [
-                (row.metrics.get(f"{direction}/{metric}"), line)
-                for line, (row, of_line) in enumerate(lines)
-                if of_line == direction
-            ]
-            values = [(value.value, line) for value, line in cells if value is not None]
-            if len(values) > 1:
-                pick = max if higher_is_better(metric) else min
-                top = pick(value for value, _ in values)
-                best |= {(line, column) for value, line in values if value == top}
-    return frozenset(best)
+    return frozenset(
+        (line, column)
+        for line, (row, direction) in enumerate(lines)
+        for column, metric in enumerate(METRICS, start=2)
+        if f"{direction}/{metric}" in (row.best_in or ())
+    )
 
 
 def _row_notes(rows: Sequence[RunRow]) -> tuple[str, ...]:
     notes = ["Recalls in percent; MedR and MeanR are the median and the mean of 1-based ranks, lower is better."]
     if any(metric.low is not None for row in rows for metric in row.metrics.values()):
         notes[0] += " In brackets: 95 % intervals over queries."
+    if any(row.best_in is not None for row in rows):
+        notes.append(BOLD)
     if any(direction == "v2t_any" for _, direction in _lines(rows)):
         notes.append(
             "v2t ranks a video's captions as one group, by the best of them; v2t_any ranks all captions singly and "
@@ -240,8 +283,8 @@ def _row_notes(rows: Sequence[RunRow]) -> tuple[str, ...]:
         )
     if rows[0].comparable:
         notes.append(
-            f"Set {set_mark(rows[0])}: the same queries, gallery, and settings and bank of the family. Only numbers of "
-            "one set are compared."
+            "A set is the same queries, gallery, and settings and bank of the family; only numbers of one set are "
+            "compared."
         )
     if rows[0].uses_target:
         notes.append("Each query is joined with text written from its own target video: uses the target video.")

@@ -27,6 +27,7 @@ from conical.reports.grids import (
 from conical.reports.groups import group_rows
 from conical.reports.plotting import Drawing
 from conical.reports.summary import summary_sentences
+from conical.reports.tables import shared_notes
 
 _SHOWN_TEXTS = 3
 _DIRECTION_TITLES = {"t2v": "Text to video", "v2t": "Video to text"}
@@ -53,17 +54,24 @@ def render_page(data: ReportData, drawings: Mapping[str, Sequence[Drawing]]) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    results = [results_grid(group) for group in group_rows(data.rows)]
+    lead = _lead(drawings.get("results", ()))
     script = resources.files("conical.reports").joinpath("templates", "browser.js").read_text(encoding="utf-8")
     return environment.get_template("report.html").render(
         data=data,
         summary=summary_sentences(data),
-        results=[_table(results_grid(group)) for group in group_rows(data.rows)],
+        lead=_figure(lead) if lead else None,
+        results=[_table(grid) for grid in results],
+        notes=shared_notes(results),
         comparisons=_table(comparisons_grid(data.comparisons)) if data.comparisons else None,
         ablations=[_table(ablation_grid(ablation)) for ablation in data.ablations],
-        published=_table(published_grid(data.published)) if data.published else None,
+        published=_published(data) if data.published else None,
         trials=_table(sweep_grid(data.sweep)) if data.sweep else None,
         hubs=_table(hubs_grid(data.hubs)) if data.hubs else None,
-        figures={section: [_figure(drawing) for drawing in of_section] for section, of_section in drawings.items()},
+        figures={
+            section: [_figure(drawing) for drawing in of_section if drawing is not lead]
+            for section, of_section in drawings.items()
+        },
         browser=_browser(data.browser) if data.browser and data.browser.views else None,
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
@@ -77,6 +85,24 @@ def _table(grid: Grid) -> dict[str, Any]:
         for index, (line, span) in enumerate(zip(grid.body, grid.spans(), strict=True))
     ]
     return {"grid": grid, "lines": lines}
+
+
+def _lead(drawings: Sequence[Drawing]) -> Drawing | None:
+    """The figure to look at first: the standard protocol on test."""
+    on_test = [drawing for drawing in drawings if drawing.name.startswith("recall_test_raw")]
+    return next(iter((*on_test, *drawings)), None)
+
+
+def _published(data: ReportData) -> dict[str, Any]:
+    """Figures of the report's own dataset, and of others, which nobody compares with it."""
+    rows = data.published or ()
+    own = [row for row in rows if row.dataset == data.dataset]
+    others = [row for row in rows if row.dataset != data.dataset]
+    return {
+        "own": _table(published_grid(own)) if own else None,
+        "others": _table(published_grid(others)) if others else None,
+        "names": ", ".join(dict.fromkeys(row.dataset for row in others)),
+    }
 
 
 def _figure(drawing: Drawing) -> dict[str, str]:

@@ -27,6 +27,9 @@ class RunRow:
         trained_commit: commit of the code that trained the run; "" where unknown.
         note: anything a reader must know about this run.
         uses_target: the queries were written with the answer at hand, as no deployed system can.
+        is_as_loaded: no epoch was better on val than the weights as loaded: this is the untrained model.
+        best_in: keys of the metrics in which it is significantly better than every other row of its table; None: that
+            was not tested.
 
     Raises:
         ValueError: an unknown metric key or an empty count.
@@ -44,6 +47,8 @@ class RunRow:
     trained_commit: str = ""
     note: str = ""
     uses_target: bool = False
+    is_as_loaded: bool = False
+    best_in: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         require(self.num_queries >= 1, f"num_queries must be >= 1, got {self.num_queries}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from rich.box import HORIZONTALS
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -17,7 +18,7 @@ from conical.reports.grids import Grid
 from conical.reports.groups import refuse_mixture
 from conical.reports.rows import RunRow
 
-_MIN_NAME_WIDTH = 12
+_MOST_OF_A_WORD = 24  # a longer one is broken
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,22 @@ class _Value:
         yield Text(self.text if is_whole else "\n".join(self._parts), style=self.style, justify="right")
 
 
-def rich_table(grid: Grid) -> Table:
-    """The grid for a terminal; a table of results with its names fits 100 columns."""
+def rich_table(grid: Grid, *, width: int = 120, has_notes: bool = True) -> Table:
+    """The grid for a terminal; names break between words, numbers never.
+
+    Args:
+        width: columns of the terminal; what does not fit is left out, as `grid.optional` says, and named. A table of
+            results fits 80.
+        has_notes: with `grid.notes` below it; False where several tables share them.
+    """
+    grid = _fitted(grid, width)
     # without upright lines: they would cost a column each side of every number
     table = Table(box=HORIZONTALS, collapse_padding=True, pad_edge=False, title=Text(grid.title), title_justify="left")
-    table.caption, table.caption_justify = Text("\n".join(grid.notes)), "left"
+    if has_notes:
+        table.caption, table.caption_justify = Text("\n".join(grid.notes)), "left"
     for column, heading in enumerate(grid.header):
-        # numbers are never broken; a heading may be, and names are where the table is too wide
-        is_value = column >= grid.num_keys
-        widest = max((_Value(line[column]).width if is_value else len(line[column]) for line in grid.body), default=0)
-        width = widest if is_value else min(max(widest, *map(len, heading.split())), _MIN_NAME_WIDTH)
-        table.add_column(Text(heading), justify="right" if is_value else "left", min_width=width, overflow="fold")
+        justify: Literal["left", "right"] = "right" if column >= grid.num_keys else "left"
+        table.add_column(Text(heading), justify=justify, min_width=_narrowest(grid, column), overflow="fold")
     for index, (line, span) in enumerate(zip(grid.body, grid.spans(), strict=True)):
         names = [Text(cell) for cell in line[: grid.num_keys]]
         values = [
@@ -73,6 +79,44 @@ def rich_table(grid: Grid) -> Table:
             table.add_section()
         table.add_row(*names, *values)
     return table
+
+
+def _narrowest(grid: Grid, column: int) -> int:
+    """Columns of the terminal that it needs with no number and no usual word broken."""
+    words = grid.header[column].split()
+    if column >= grid.num_keys:
+        return max([*map(len, words), *(_Value(line[column]).width for line in grid.body)])
+    words += [word for line in grid.body for word in line[column].split()]
+    return min(_MOST_OF_A_WORD, max(map(len, words)))
+
+
+def _fitted(grid: Grid, width: int) -> Grid:
+    """The grid without those optional columns that leave no room for the others."""
+    left_out: list[int] = []
+    columns = range(len(grid.header))
+    for column in (*grid.optional, None):
+        # two between columns, one at each end
+        needed = sum(_narrowest(grid, kept) + 2 for kept in columns if kept not in left_out)
+        if needed <= width or column is None:
+            break
+        left_out.append(column)
+    if not left_out:
+        return grid
+    kept = [column for column in columns if column not in left_out]
+    named = " and ".join(grid.header[column] for column in sorted(left_out))
+    return replace(
+        grid,
+        header=tuple(grid.header[column] for column in kept),
+        body=tuple(tuple(line[column] for column in kept) for line in grid.body),
+        best=frozenset((line, kept.index(column)) for line, column in grid.best if column in kept),
+        notes=(*grid.notes, f"Left out in {width} columns: {named}."),
+        optional=(),
+    )
+
+
+def shared_notes(grids: Sequence[Grid], *, width: int = 120) -> tuple[str, ...]:
+    """The notes of several tables of one terminal, each once."""
+    return tuple(dict.fromkeys(note for grid in grids for note in _fitted(grid, width).notes))
 
 
 def markdown_table(grid: Grid) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conical.core.errors import DataError, ProtocolError
 from conical.core.options import require_choice
@@ -27,6 +28,7 @@ def compare_methods(
     subset: str | None = None,
     direction: str = "t2v",
     metric: str = "R1",
+    confidence: float = 0.95,
     labels: tuple[str, str] | None = None,
 ) -> Comparison:
     """Paired bootstrap, a against b, seed by seed; queries with ties count by the probability of a hit.
@@ -39,6 +41,7 @@ def compare_methods(
         subset: likewise.
         direction: one of `conical.metrics.DIRECTIONS`.
         metric: one of `conical.metrics.METRICS`.
+        confidence: of the interval that decides, in (0, 1).
         labels: what to call the methods; None: as their runs are called. A method that training did not improve on
             val is marked: it stands for the weights as loaded.
 
@@ -68,13 +71,12 @@ def compare_methods(
     scored_b = [_scored(by_seed_b[seed], name) for seed in seeds]
     refuse_difference([*scored_a, *scored_b])
     rankings_a, rankings_b = ([_ranking_of(scored, direction) for scored in group] for group in (scored_a, scored_b))
-    text_video = scored_a[0].text_video
     compared = compare(
         rankings_a,
         rankings_b,
         metric=metric,
-        # queries of one video are resampled together; a query of v2t is a video
-        groups=text_video if direction == "t2v" else np.unique(text_video),
+        groups=query_groups(scored_a[0], direction),
+        confidence=confidence,
     )
     label_a, label_b = labels or (a[0].read().label, b[0].read().label)
     label_a += _AS_LOADED if all(by_seed_a[seed].read().is_as_loaded for seed in seeds) else ""
@@ -161,6 +163,11 @@ def comparable_parts(scored: EvaluationRecord) -> dict[str, str]:
         "settings of the family": str(scored.settings.get(scored.family or "")),
         **{part: data.get(f"{part} of {scored.split}", "") for part in ("files", "captions")},
     }
+
+
+def query_groups(scored: EvaluationRecord, direction: str) -> NDArray[np.int64]:
+    """(query,) labels: queries of one video are resampled together; a query of v2t is a video."""
+    return scored.text_video if direction == "t2v" else np.unique(scored.text_video)
 
 
 def _ranking_of(scored: EvaluationRecord, direction: str) -> Ranking:

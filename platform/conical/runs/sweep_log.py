@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from conical.config import Experiment
 from conical.config.nested import flatten
 from conical.core.hashing import stable_hash
-from conical.core.progress import Progress, Report
+from conical.core.progress import Notice, Progress, Report
 from conical.metrics import merit, readable
 from conical.runs.equal_trials import mark_indistinguishable
 from conical.runs.identity import identify
@@ -24,6 +26,7 @@ from conical.tracking import MlflowTracker
 # Tune pickles its callbacks into the sweep's state; a database connection cannot go that way. So the callback holds
 # nothing and forwards to the book that this process has open.
 _open_books: list[SweepBook] = []
+_SECONDS_BETWEEN_POLLS = 1.0
 
 
 class SweepBook:
@@ -34,6 +37,7 @@ class SweepBook:
         path: of `sweep.json`.
         known: what an earlier, interrupted call wrote there.
         report: told after each epoch of a trial.
+        take_steps: gives what trials said of their steps since the last call, as `StepTeller` puts it with `drawn`.
     """
 
     def __init__(
@@ -45,12 +49,17 @@ class SweepBook:
         path: Path,
         known: Sweep | None,
         report: Report,
+        take_steps: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
         self._experiment = experiment
         self._workspace = workspace
         self._tracker = tracker
         self._path = path
         self._report = report
+        self._take_steps = take_steps
+        self._epochs_by_steps: dict[str, float] = {}
+        self._polled = 0.0
+        self._is_warned = False
         self._keys: dict[str, str] = {}
         self._logs: dict[str, RunLog] = {}
         self._trials = {trial.run_key: trial for trial in known.trials} if known else {}
@@ -85,6 +94,7 @@ class SweepBook:
             record = mark_indistinguishable(record, self._workspace.experiment(self._experiment.name) / "runs")
         write_sweep(self._path, record)
         if record.is_finished:
+            self._announce(is_over=True)
             self._tracker.log(self._tracking_id, [(0, {record.metric: record.best.value or 0.0})])
             equal = "" if record.indistinguishable is None else str(len(record.indistinguishable))
             tags = {"conical.best_run": record.best.run_key, "conical.indistinguishable": equal}
@@ -94,6 +104,26 @@ class SweepBook:
     def start(self, drawn: dict[str, Any]) -> None:
         """A trial was launched."""
         self._log_of(drawn)
+
+    def poll(self) -> None:
+        """See how far the trials are inside their epochs."""
+        now = time.monotonic()
+        if now - self._polled < _SECONDS_BETWEEN_POLLS:
+            return
+        self._polled = now
+        messages = self._take_steps()
+        for message in messages:
+            if "warning" in message:
+                if not self._is_warned:  # every trial finds the same
+                    self._report(Notice(stage="tune", text=message["warning"]))
+                self._is_warned = True
+                continue
+            key = self._keys.get(stable_hash(message["drawn"]))
+            if key is not None and self._trials[key].status == "running":
+                epochs = self._experiment.optim.epochs * message["steps_done"] / message["total_steps"]
+                self._epochs_by_steps[key] = epochs
+        if messages:
+            self._announce()
 
     def result(self, drawn: dict[str, Any], row: dict[str, float], steps: list[dict[str, float]]) -> None:
         """A trial reported an epoch."""
@@ -123,19 +153,27 @@ class SweepBook:
         self._trials[log.record.key] = dataclasses.replace(self._trials[log.record.key], **changes)
         self._announce()
 
-    def _announce(self) -> None:
+    def _announce(self, *, is_over: bool = False) -> None:
         options = self._experiment.tune
         trials = self._trials.values()
         ended = [trial for trial in trials if trial.status != "running"]
-        # an ended trial counts as whole: the scheduler skips the rest of it
-        epochs = self._experiment.optim.epochs * len(ended) + sum(t.epochs for t in trials if t.status == "running")
+        per_trial = self._experiment.optim.epochs
+        # what the scheduler skips of a trial, or of one that is drawn twice, is not work: it leaves the total
+        num_planned = 0 if is_over else max(0, options.num_trials - len(ended))
+        total = sum(trial.epochs for trial in ended) + per_trial * num_planned
+        epochs = sum(self._epochs_of(trial) for trial in trials)
         metric = self._experiment.select_by
         values = [trial.value for trial in trials if trial.value is not None]
         best = max(values, key=lambda value: merit(metric, value), default=None)
-        note = f"{len(ended)} of {options.num_trials} trials"
+        note = f"{len(ended)} of {options.num_trials} trials ended"
         note += "" if best is None else f", best {readable(metric)} {best:.1f}"
-        total = options.num_trials * self._experiment.optim.epochs
-        self._report(Progress(stage="tune", done=epochs, total=total, unit="epochs", note=note))
+        self._report(Progress(stage="tune", done=min(epochs, total), total=total, unit="epochs", note=note))
+
+    def _epochs_of(self, trial: Trial) -> float:
+        """With the part of the current epoch; an epoch is done when val was scored."""
+        if trial.status != "running":
+            return trial.epochs
+        return min(max(self._epochs_by_steps.get(trial.run_key, 0.0), trial.epochs), trial.epochs + 0.99)
 
     def _log_of(self, drawn: dict[str, Any]) -> RunLog:
         draw = stable_hash(drawn)

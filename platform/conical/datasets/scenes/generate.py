@@ -78,7 +78,7 @@ def generate_scenes(
         root: folder of the dataset.
         options: sizes and seed; the files are a pure function of them.
         num_processes: >= 1; processes that render and encode.
-        report: called as `report(done, total)` after each clip.
+        report: called as `report(done, total)` at the start and after each clip.
 
     Raises:
         DataError: `root` holds scenes of other options.
@@ -92,6 +92,8 @@ def generate_scenes(
         (root / folder).mkdir(parents=True, exist_ok=True)
     tasks = [(str(root), options.seed, split, index) for split in SPLITS for index in range(getattr(options, split))]
     lines: list[str] = []
+    if report:
+        report(0, len(tasks))
     with _mapper(num_processes) as run:
         for line in run(_write_clip, tasks):
             lines.append(line)

@@ -39,6 +39,8 @@ from conical.runs.report.methods import (
 )
 from conical.runs.report.prompt_ablations import prompt_ablations
 from conical.runs.report.queries import build_browser
+from conical.runs.report.significance import mark_best
+from conical.runs.report.verdict import verdict
 from conical.runs.staleness import stale_by_name
 from conical.store import EvaluationRecord, RunFolder, RunRecord, Sweep, Workspace, list_runs, read_sweep
 
@@ -153,6 +155,8 @@ def _report(
     return ReportData(
         title=f"{title}: video-text retrieval on {best.record.config['dataset']['name']}",
         rows=tuple(rows),
+        verdict=verdict(runs, pairs, split=_SPLIT, protocol=protocol),
+        dataset=best.record.config["dataset"]["name"],
         select_by=usual_metric(runs),
         sweep=sweep,
         curves=tuple(curve for run in runs for curve in curves(run)),
@@ -180,12 +184,13 @@ def _rows(runs: Sequence[ReportedRun], workspace: Workspace) -> list[RunRow]:
     names.sort(key=lambda name: name.partition("/")[2] != "raw")
     hashes: KnownHashes = {}  # most runs share their data
     stale = {run.label: stale_by_name(run.folder, run.evaluations.values(), workspace, hashes=hashes) for run in runs}
-    return [
-        result_row(run.record, run.evaluations[name], run.label, stale=stale[run.label].get(name, ""))
-        for name in names
-        for run in runs
-        if name in run.evaluations
-    ]
+    scored = [(run, run.evaluations[name], name) for name in names for run in runs if name in run.evaluations]
+    return mark_best(
+        [
+            (result_row(run.record, evaluation, run.label, stale=stale[run.label].get(name, "")), evaluation)
+            for run, evaluation, name in scored
+        ]
+    )
 
 
 def result_row(record: RunRecord, scored: EvaluationRecord, label: str, *, stale: str = "") -> RunRow:
@@ -212,6 +217,7 @@ def result_row(record: RunRecord, scored: EvaluationRecord, label: str, *, stale
         trained_commit=record.environment.get("commit", ""),
         note="; ".join(note for note in notes if note),
         uses_target=scored.uses_target,
+        is_as_loaded=record.is_as_loaded,
     )
 
 
