@@ -129,11 +129,9 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
     """
     import open_clip
 
-    known_name(options)  # what is cheap to refuse is refused before a large model is built
+    check_model(options)
     weights = options.card.weights
     is_file = is_checkpoint_path(weights)
-    if is_file:
-        checkpoint_form(Path(weights))
     clip = _create(options, tag=None if is_file else weights)
     told = config_preprocess(options.card.architecture)
     if is_file:
@@ -154,17 +152,30 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
     )
 
 
+def check_model(options: ModelOptions) -> None:
+    """Refuse what can be told without building a model or reading its weights.
+
+    Raises:
+        ConfigError: the model is unknown, or its weights are no tag of it and no file of weights.
+    """
+    import open_clip
+
+    name, weights = known_name(options), options.card.weights
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if is_checkpoint_path(weights):
+        checkpoint_form(Path(weights))
+    elif weights not in tags:
+        raise ConfigError(
+            f"model.weights {weights!r} is not known for {options.name}: choose one of {', '.join(tags) or 'none'}, or "
+            "give the path of a checkpoint"
+        )
+
+
 def _create(options: ModelOptions, *, tag: str | None) -> nn.Module:
     """The model with the weights of a tag of open_clip's, or with random ones that a file is to replace."""
     import open_clip
 
     name = known_name(options)
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if tag is not None and tag not in tags:
-        raise ConfigError(
-            f"model.weights {tag!r} is not known for {options.name}: choose one of {', '.join(tags) or 'none'}, or "
-            "give the path of a checkpoint"
-        )
     try:
         with _without_root_warnings():  # open_clip would say that the model is random: its weights come next
             # never the towers' own weights: the checkpoint replaces them

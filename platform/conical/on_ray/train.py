@@ -72,14 +72,17 @@ def train(
 
 
 def check_fit(experiment: Experiment, source: DataSource, *, world_size: int) -> None:
-    """Refuse a batch that does not fit the data here, in one line, rather than in a worker's traceback.
+    """Refuse a model that is none, or a batch that does not fit the data, here in one line and not in a worker's traceback.
 
     Raises:
-        UserError: the batch is larger than an epoch, or a video has no text of the mix.
+        UserError: the model is unknown or its weights no such file, the batch is larger than an epoch, or a video has
+            no text of the mix.
     """
     from conical.engine.batches import BatchPlan
     from conical.engine.data import load_training_set
+    from conical.models.dual_encoder import check_model
 
+    check_model(experiment.model)
     data = load_training_set(source, split=lambda text: [text] if text.strip() else [])
     BatchPlan(
         data=data,
