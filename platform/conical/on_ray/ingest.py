@@ -175,7 +175,17 @@ def run_ingest(
         arguments = {"root": str(root), "recipe": recipe, "store": store, "deadline_seconds": deadline_seconds}
         tell = _Teller(report=report, stage=stage, num_done=len(clips) - len(to_do), total=len(clips))
         tell(counts)
-        for result in run_units(IngestWorker, units, arguments=arguments, stage="ingest", max_actors=num_workers):
+        results = run_units(
+            IngestWorker,
+            units,
+            arguments=arguments,
+            stage=stage,
+            settings="frames.size or frames.num_frames",
+            run=store.path.parent.parent.name,
+            max_actors=num_workers,
+            report=report,
+        )
+        for result in results:
             counts.update(result)
             tell(counts)
     store.settle()

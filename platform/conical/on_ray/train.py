@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from conical.config import Experiment
-from conical.core.errors import ClusterError, ConicalError, UserError
 from conical.core.progress import Progress, Report, no_report
 from conical.engine.source import DataSource
 from conical.metrics import readable
+from conical.on_ray.failures import explain
+from conical.on_ray.room import needs, require_room, told_of_waiting
 from conical.on_ray.session import connect
-from conical.on_ray.train_worker import run_rank
+from conical.on_ray.train_worker import TOLD, run_rank
 from conical.runs.identity import RunIdentity, identify
 from conical.runs.log import RunLog
 from conical.runs.shared_clips import refuse_shared_choice
@@ -24,6 +27,7 @@ from conical.tracking import MlflowTracker
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # a rank that died must not leave the others waiting for ever
 _POLL_SECONDS = 0.5
+_MEMORY_SETTINGS = "optim.batch_size, frames.num_frames or ray.num_workers"
 
 
 def train(
@@ -41,7 +45,7 @@ def train(
 
     Raises:
         UserError: data are missing or do not fit the settings, or val shares clips with test.
-        ClusterError: the workers failed more often than `ray.max_failures`.
+        ClusterError: the cluster has no room, or the workers failed more often than `ray.max_failures`.
     """
     identity = identify(experiment, workspace)
     # a trial that the scheduler stopped may be scored, but it is not what was asked for here
@@ -50,7 +54,9 @@ def train(
     check_fit(experiment, identity.source, world_size=experiment.ray.num_workers)
     if experiment.optim.epochs > 0:
         refuse_shared_choice(experiment, workspace)
-        connect(workspace.logs)  # before the run is written anywhere: a cluster that is away leaves nothing behind
+        # before the run is written anywhere: a cluster that is away or too small leaves nothing behind
+        connect(workspace.logs)
+        require_room(needs(experiment)["train"])
     log = RunLog(identity, experiment, tracker)
     try:
         if experiment.optim.epochs == 0:
@@ -98,13 +104,57 @@ def _store_as_loaded(experiment: Experiment, folder: RunFolder) -> None:
 def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage: Path, report: Report) -> None:
     """Run Ray Train in a thread, pass on what rank 0 says, keep the best encoder."""
     import ray
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
 
     from conical.on_ray.messages import open_mailbox
 
-    mailbox = open_mailbox()
-    trainer = TorchTrainer(
+    started = time.time()
+    need = needs(experiment)["train"]
+    mailbox = open_mailbox(f"train {identity.key} messages")
+    outcome: dict[str, Any] = {}
+
+    def fit() -> None:
+        # Train counts the failures of its workers itself; these are those of its controller, which Ray's memory monitor
+        # may end as well: a new one goes on from the last checkpoint
+        for _ in range(experiment.ray.max_failures + 1):
+            try:
+                outcome["result"] = _trainer(experiment, identity, mailbox=mailbox, storage=storage).fit()
+                return
+            except ray.exceptions.RayError as error:
+                outcome["error"] = error
+            except Exception as error:  # noqa: BLE001  carried to the driver's own thread below
+                outcome["error"] = error
+                return
+
+    thread = threading.Thread(target=fit, daemon=True)
+    with told_of_waiting(need, report, total=experiment.optim.epochs, unit="epochs") as waiting:
+        thread.start()
+        while True:
+            is_over = not thread.is_alive()
+            for message in ray.get(mailbox.take.remote()):
+                waiting.end()
+                _pass_on(message, experiment, log, report)
+            if is_over:
+                break
+            thread.join(_POLL_SECONDS)
+    ray.kill(mailbox)
+    if "result" not in outcome:
+        error = outcome["error"]
+        raise explain(error, stage="training", lower=_MEMORY_SETTINGS, since=started) from error
+    result = outcome["result"]
+    assert result.metrics["key"] == identity.key, (result.metrics["key"], identity.key)
+    checkpoint = Path(result.checkpoint.path)
+    for message in json.loads((checkpoint / TOLD).read_text(encoding="utf-8")):
+        _pass_on(message, experiment, log, report)  # what a mailbox took along that was ended itself
+    identity.folder.take_encoder(RunFolder(checkpoint / BEST))
+    shutil.rmtree(storage / identity.key)  # optimiser state of a finished run serves nothing
+
+
+def _trainer(experiment: Experiment, identity: RunIdentity, *, mailbox: Any, storage: Path) -> Any:
+    """A `TorchTrainer` of the run; one of the same name goes on from the last checkpoint."""
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    return TorchTrainer(
         run_rank,
         train_loop_config={
             "experiment": experiment.to_dict(),
@@ -129,35 +179,15 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
     )
-    outcome: dict[str, Any] = {}
-
-    def fit() -> None:
-        try:
-            outcome["result"] = trainer.fit()
-        except Exception as error:  # noqa: BLE001  carried to the driver's own thread below
-            outcome["error"] = error
-
-    thread = threading.Thread(target=fit, daemon=True)
-    thread.start()
-    while True:
-        is_over = not thread.is_alive()
-        for message in ray.get(mailbox.take.remote()):
-            _pass_on(message, experiment, log, report)
-        if is_over:
-            break
-        thread.join(_POLL_SECONDS)
-    ray.kill(mailbox)
-    if "error" in outcome:
-        raise _user_error(outcome["error"]) from outcome["error"]
-    result = outcome["result"]
-    assert result.metrics["key"] == identity.key, (result.metrics["key"], identity.key)
-    identity.folder.take_encoder(RunFolder(Path(result.checkpoint.path) / BEST))
-    shutil.rmtree(storage / identity.key)  # optimiser state of a finished run serves nothing
 
 
 def _pass_on(message: dict[str, Any], experiment: Experiment, log: RunLog, report: Report) -> None:
     row = message["row"]
-    log.epoch(row, message["steps"])
+    if row["epoch"] <= log.last_epoch:
+        return
+    # after a gap only the checkpoint of the end has all, see `_fit`
+    if row["epoch"] <= log.last_epoch + 1:
+        log.epoch(row, message["steps"])
     report(
         Progress(
             stage="train",
@@ -167,13 +197,3 @@ def _pass_on(message: dict[str, Any], experiment: Experiment, log: RunLog, repor
             note=f"{readable(experiment.select_by)} {row[experiment.select_by]:.1f}",
         )
     )
-
-
-def _user_error(error: Exception) -> ConicalError:
-    """What Ray wrapped, as one line."""
-    for failure in getattr(error, "worker_failures", {}).values():
-        for cause in (failure, getattr(failure, "cause", None), failure.__cause__):
-            if isinstance(cause, UserError):
-                return cause
-    last = [line for line in str(error).strip().splitlines() if line.strip()][-1]
-    return ClusterError(f"training failed ({last.strip()[:300]}): see logs/ray.log in the workspace, then run it again")
