@@ -14,8 +14,9 @@ _NODE_MEMORY = re.compile(r"was ([\d.]+)GB(?: used)? / ([\d.]+)GB")
 _THRESHOLD = re.compile(r"exceeded threshold of \d+B \(([\d.]+)%|usage threshold of ([\d.]+)")
 _VICTIM = re.compile(r"task name=([^,]+),.*?actual memory used=([\d.]+)GB")
 _GPU_MEMORY = re.compile(r"GPU \d+ has a total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free")
-# Ray's words for a process that ended without a word of its own: the system's out-of-memory killer does that
-_KILLED = ("connection error code 2", "killed by SIGKILL", "SYSTEM_ERROR_EXIT")
+# Ray's words for a process that ended without a word of its own
+_KILLED = "connection error code 2"
+_GOES_ON = "and it goes on from what is finished"
 
 
 def explain(error: BaseException, *, stage: str, lower: str, since: float) -> ConicalError:
@@ -37,23 +38,27 @@ def explain(error: BaseException, *, stage: str, lower: str, since: float) -> Co
         if isinstance(one, UserError):
             return one
     texts = [str(one) for one in whole]
-    if any(isinstance(one, (NodeDiedError, RayActorError, WorkerCrashedError)) for one in whole):
+    is_lost = any(isinstance(one, (NodeDiedError, RayActorError, WorkerCrashedError)) for one in whole)
+    # an exception while an actor is made comes as the death of the actor
+    is_lost = (is_lost and not any("creation task" in text for text in texts)) or _KILLED in " ".join(texts)
+    if is_lost:
         texts += _memory_kills(since)
     said = next(filter(None, map(_memory, texts)), "")
     if said:
         return ClusterError(
             f"{stage} ran out of memory ({said}): lower {lower}, end other programs, or use a larger machine; run it "
-            "again, and it goes on from what is finished"
+            f"again, {_GOES_ON}"
+        )
+    if is_lost:
+        return ClusterError(
+            f"{stage} lost a worker: its process was killed, by the system where memory runs out or by hand, or crashed "
+            f"in a library: look at the machine's memory and at logs/ray.log in the workspace, lower {lower} if memory "
+            f"ran out, and run it again, {_GOES_ON}"
         )
     last = [line for line in texts[0].strip().splitlines() if line.strip()] or [type(error).__name__]
-    if any(word in text for text in texts for word in _KILLED):
-        return ClusterError(
-            f"{stage} lost a worker whose process was killed, by the system for lack of memory or by hand: look at the "
-            f"memory of the machine, lower {lower} if it ran out, and run it again; logs/ray.log in the workspace and "
-            "Ray's dashboard have more"
-        )
     return ClusterError(
-        f"{stage} failed ({last[-1].strip()[:_REASON_LENGTH]}): see logs/ray.log in the workspace, then run it again"
+        f"{stage} failed ({last[-1].strip()[:_REASON_LENGTH]}): see logs/ray.log in the workspace, then run it again, "
+        f"{_GOES_ON}"
     )
 
 

@@ -271,4 +271,4 @@ def _count(number: int, word: str) -> str:
 
 
 def _machines(nodes: Sequence[Any]) -> str:
-    return "this cluster's one machine has" if len(nodes) == 1 else f"this cluster's {len(nodes)} machines have"
+    return "the machine has" if len(nodes) == 1 else f"the {len(nodes)} machines have"

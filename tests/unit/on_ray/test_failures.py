@@ -10,7 +10,7 @@ import ray.exceptions
 from conical.core.errors import ClusterError, ConicalError, DataError
 from conical.on_ray import failures
 
-MONITOR = """2 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 192.0.2.2, ID: 4d47) \
+MONITOR = """2 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 192.0.2.2) \
 was 8.74GB used / 23.54GB limit (0.371340)
 OOM kill reason: Memory usage 8598749184B exceeded threshold of 8596732928B (34.0% of 25276063744B limit)
 Object store memory usage: [- objects spillable: 1
@@ -42,7 +42,7 @@ class Died(ray.exceptions.RayActorError):
         super().__init__(actor_id="a29d", error_msg=text)
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """As Ray Train raises it: with the ranks' own errors beside it."""
 
     def __init__(self, *ranks: Exception) -> None:
@@ -80,7 +80,7 @@ WHOLE = (
     "error",
     [
         ray.exceptions.OutOfMemoryError(MONITOR),
-        Failed(Died(SIGKILL), ray.exceptions.OutOfMemoryError(MONITOR)),
+        FailedError(Died(SIGKILL), ray.exceptions.OutOfMemoryError(MONITOR)),
         caused(RuntimeError("The actor died"), ray.exceptions.OutOfMemoryError(MONITOR)),
     ],
 )
@@ -98,10 +98,24 @@ def test_an_actor_that_was_restarted_is_explained_by_what_ray_wrote_of_it(monkey
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (Failed(RuntimeError(GPU)), "training ran out of memory (a GPU of 79.25 GiB, 10.94 MiB of it free): lower"),
-        (Failed(RuntimeError("CUDA error: out of memory")), "training ran out of memory (of a GPU): lower"),
-        (Failed(MemoryError("MemoryError")), "training ran out of memory (the system refused a worker more of it):"),
-        (Died(SIGKILL), "training lost a worker whose process was killed, by the system for lack of memory or by hand"),
+        (
+            FailedError(RuntimeError(GPU)),
+            "training ran out of memory (a GPU of 79.25 GiB, 10.94 MiB of it free): lower",
+        ),
+        (FailedError(RuntimeError("CUDA error: out of memory")), "training ran out of memory (of a GPU): lower"),
+        (
+            FailedError(MemoryError("MemoryError")),
+            "training ran out of memory (the system refused a worker more of it):",
+        ),
+        (
+            Died(SIGKILL),
+            "training lost a worker: its process was killed, by the system where memory runs out or by hand, or",
+        ),
+        (Died(RESTARTED), "training lost a worker: its process was killed"),
+        (
+            Died("The actor died because of an error raised in its creation task, x\nKeyError: 'a'"),
+            "training failed (Key",
+        ),
         (RuntimeError(""), "training failed (RuntimeError): see logs/ray.log in the workspace"),
         (RuntimeError("first\n  last line  \n\n"), "training failed (last line): see logs/ray.log"),
     ],
@@ -113,4 +127,4 @@ def test_other_ends_are_one_line_each(error: Exception, expected: str) -> None:
 
 
 def test_the_users_own_mistake_comes_through() -> None:
-    assert said(Failed(RuntimeError("x"), DataError("split 'val' is empty"))).args == ("split 'val' is empty",)
+    assert said(FailedError(RuntimeError("x"), DataError("split 'val' is empty"))).args == ("split 'val' is empty",)

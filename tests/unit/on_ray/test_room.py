@@ -23,15 +23,15 @@ TWO_CPUS = nodes({"CPU": 2.0})
     ("settings", "stage", "machines", "said"),
     [
         (["ray.num_workers=3", "ray.cpus_per_worker=1", "optim.batch_size=30"], "train", TWO_CPUS,
-         "train needs 3 ranks at once with 1 CPU each, but this cluster's one machine has 2 CPUs, room for 2 ranks: "
+         "train needs 3 ranks at once with 1 CPU each, but the machine has 2 CPUs, room for 2 ranks: "
          "lower ray.num_workers or ray.cpus_per_worker, or use a larger cluster"),
-        (["ray.cpus_per_worker=4"], "train", TWO_CPUS, "train needs 2 ranks at once with 4 CPUs each, but .* room for 0"),
+        (["ray.cpus_per_worker=4"], "train", TWO_CPUS, "2 ranks at once with 4 CPUs each, but .* room for 0 ranks"),
         (["ray.num_workers=1", "ray.cpus_per_worker=4"], "train", TWO_CPUS, "train needs a rank with 4 CPUs, but"),
         # a rank is never divided between machines
         (["ray.num_workers=1", "ray.cpus_per_worker=3"], "train", nodes({"CPU": 2.0}, {"CPU": 2.0}),
-         "but this cluster's 2 machines have 4 CPUs, room for 0 ranks"),
+         "but the 2 machines have 4 CPUs, room for 0 ranks"),
         (["ray.use_gpu=true"], "train", TWO_CPUS,
-         "2 ranks at once with 0.5 CPUs and 1 GPU each, but this cluster's one machine has no GPU: "
+         "2 ranks at once with 0.5 CPUs and 1 GPU each, but the machine has no GPU: "
          "set ray.use_gpu=false, or join a cluster with GPUs"),
         (["ray.use_gpu=true"], "train", nodes({"CPU": 2.0, "GPU": 1.0}), "has 2 CPUs and 1 GPU, room for 1 rank:"),
         (["ray.use_gpu=true"], "caption", TWO_CPUS, "caption needs a captioner with 1 CPU and 1 GPU, but .* no GPU"),

@@ -49,6 +49,8 @@ def test_searcher_and_scheduler_are_told_the_direction(
 @pytest.mark.parametrize(("metric", "said"), [("R1", "val t2v R@1 24.0"), ("MeanR", "val t2v MeanR 24.0")])
 def test_the_progress_line_of_training_names_the_metric_that_selects(metric: str, said: str) -> None:
     class Log:
+        last_epoch = 0
+
         def epoch(self, row: object, steps: object) -> None: ...
 
     name, notes = f"val/raw/t2v/{metric}", []

@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import conical
+from conical.config import Experiment
 from conical.core.errors import ConicalError
 from conical.store.workspace import ENVIRONMENT_VARIABLE
+from conical.workbench.doctor.check import Check
 from conical.workbench.doctor.decoders import try_decoders
-
-STATUSES = ("ok", "warn", "fail")
+from conical.workbench.doctor.ray_checks import (
+    check_ray_address,
+    check_ray_auth,
+    check_ray_dashboard,
+    check_ray_folder,
+    check_ray_ports,
+    check_room,
+)
 
 # The versions that the tests run with; another patch level passes, another series is told.
 TESTED_PACKAGES = {
@@ -37,45 +43,26 @@ TESTED_PACKAGES = {
     "matplotlib": "3",
 }
 _OPTIONAL_PACKAGES = ("decord",)
-_DASHBOARD_PORT = 8265
 _GIB = 1 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that was looked at.
-
-    Args:
-        status: `ok`, `warn` (runs, but read the advice) or `fail` (will not run).
-        detail: what was found, one line.
-        advice: what to do; "" when `ok`.
-    """
-
-    name: str
-    status: str
-    detail: str
-    advice: str = ""
-
-    def __post_init__(self) -> None:
-        assert self.status in STATUSES, self.status
-        assert bool(self.advice) == (self.status != "ok"), self
 
 
 def run_checks(
     *,
+    experiment: Experiment | None = None,
     workspace: Path | None = None,
     folder: Path | None = None,
     further: Sequence[Callable[[], Check]] = (),
-) -> list[Check]:
+) -> Iterator[Check]:
     """Look at everything a run needs, without changing anything.
 
     Args:
+        experiment: whose stages must find room; None: the offline demo.
         workspace: where results will go; None: `CONICAL_WORKSPACE`, else `./workspace`.
         folder: where programs will be started, looked through for names that shadow the standard library; None: here.
         further: checks of the caller.
 
-    Returns:
-        The checks in order; a check that breaks is itself a failed one.
+    Yields:
+        The checks in order, each as soon as it is known; a check that breaks is itself a failed one.
     """
     chosen = workspace or Path(os.environ.get(ENVIRONMENT_VARIABLE) or "workspace")
     here = folder or Path.cwd()
@@ -85,7 +72,10 @@ def run_checks(
         check_device,
         check_ray_auth,
         check_ray_address,
-        check_dashboard,
+        check_ray_folder,
+        check_ray_ports,
+        check_ray_dashboard,
+        lambda: check_room(experiment or Experiment()),
         check_mlflow,
         lambda: check_workspace(chosen),
         lambda: check_disk(chosen),
@@ -94,7 +84,8 @@ def run_checks(
         lambda: check_shadowed_names(here),
         *further,
     ]
-    return [*map(_guarded, single), *(Check(**found) for found in try_decoders())]
+    yield from map(_guarded, single)
+    yield from try_decoders()
 
 
 def _guarded(check: Callable[[], Check]) -> Check:
@@ -149,45 +140,6 @@ def check_device() -> Check:
         advice = "use a machine with at least 2 cores: training runs 2 workers"
         return Check(name="device", status="warn", detail="1 CPU core, no GPU", advice=advice)
     return Check(name="device", status="ok", detail=f"{cores} CPU cores, no GPU: enough for the demo")
-
-
-def check_ray_auth() -> Check:
-    """A stray token file switches authentication on for `ray start` but not for `ray job submit`, which gets 401."""
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    mode = os.environ.get("RAY_AUTH_MODE", "")
-    if token.exists() and not mode:
-        advice = "export RAY_AUTH_MODE=disabled (or token) in the shell that runs ray start and ray job submit"
-        return Check(name="ray auth", status="warn", detail=f"{token} exists and RAY_AUTH_MODE is unset", advice=advice)
-    return Check(name="ray auth", status="ok", detail=f"mode {mode or 'unset, no token file'}")
-
-
-def check_ray_address() -> Check:
-    """Whether the cluster that `RAY_ADDRESS` names answers."""
-    address = os.environ.get("RAY_ADDRESS", "")
-    host, _, port = address.rpartition("//")[2].rpartition(":")
-    if not address or not host or not port.isdigit():
-        return Check(
-            name="ray address", status="ok", detail=f"RAY_ADDRESS {address or 'unset: Ray starts on this machine'}"
-        )
-    if _is_listening(host, int(port)):
-        return Check(name="ray address", status="ok", detail=f"{address} answers")
-    advice = "start it with 'ray start --head', mend RAY_ADDRESS, or unset it to run on this machine alone"
-    return Check(name="ray address", status="fail", detail=f"RAY_ADDRESS {address} does not answer", advice=advice)
-
-
-def check_dashboard(port: int = _DASHBOARD_PORT) -> Check:
-    """Ray's dashboard: trials stopped early free their resources only while it runs."""
-    try:
-        import ray.dashboard.optional_deps  # noqa: F401 - what ray[default] adds
-    except ImportError as error:
-        detail = f"cannot be imported ({error.name})"
-        return Check(
-            name="ray dashboard", status="fail", detail=detail, advice="pip install 'ray[default]', or make setup"
-        )
-    if _is_listening("127.0.0.1", port):
-        advice = "fine if it is your Ray head; another program there makes Ray take the next free port"
-        return Check(name="ray dashboard", status="warn", detail=f"port {port} is in use", advice=advice)
-    return Check(name="ray dashboard", status="ok", detail=f"importable, port {port} is free")
 
 
 def check_mlflow() -> Check:
@@ -280,11 +232,3 @@ def _available_memory_bytes(meminfo: Path = Path("/proc/meminfo"), limits: Path 
     if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
         return min(machine, int(text) - int(used.read_text()))
     return machine
-
-
-def _is_listening(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=3).close()
-    except OSError:
-        return False
-    return True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from conical.core.errors import ConicalError
+from conical.workbench.doctor.check import Check
 from conical.workbench.frame_accuracy.kinds import KINDS
 from conical.workbench.frame_accuracy.suite import decoder_reader, measure
 
@@ -16,11 +18,11 @@ _MEND = "run make setup; on other platforms than x86-64 Linux decord does not ex
 _OPTIONAL = "install FFmpeg's shared libraries, or uninstall it: it is optional"
 
 
-def try_decoders() -> list[dict[str, str]]:
+def try_decoders() -> Iterator[Check]:
     """Decode generated H.264 clips by PyAV, decord and, if it is installed, torchcodec.
 
-    Returns:
-        Fields of one `Check` a decoder.
+    Yields:
+        One check per decoder, as soon as it is known.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -28,14 +30,14 @@ def try_decoders() -> list[dict[str, str]]:
             write_clips(folder)
         except Exception as error:  # noqa: BLE001 - whatever this build of PyAV lacks, the line must say it
             detail = f"cannot write an H.264 clip ({' '.join(str(error).split())[:120]})"
-            return [
-                {"name": "pyav", "status": "fail", "detail": detail, "advice": "run make setup; PyAV needs libx264"}
-            ]
-        found = [_try("pyav", folder, at_worst="fail"), _try("decord", folder, at_worst="warn")]
+            yield Check(name="pyav", status="fail", detail=detail, advice="run make setup; PyAV needs libx264")
+            return
+        yield _try("pyav", folder, at_worst="fail")
+        yield _try("decord", folder, at_worst="warn")
         if find_spec("torchcodec") is None:
-            absent = {"name": "torchcodec", "status": "ok", "detail": "not installed (optional)", "advice": ""}
-            return [*found, absent]
-        return [*found, _try("torchcodec", folder, at_worst="warn", advice=_OPTIONAL)]
+            yield Check(name="torchcodec", status="ok", detail="not installed (optional)")
+        else:
+            yield _try("torchcodec", folder, at_worst="warn", advice=_OPTIONAL)
 
 
 def write_clips(folder: Path) -> None:
@@ -44,7 +46,7 @@ def write_clips(folder: Path) -> None:
         KINDS[kind].write(folder / kind)
 
 
-def _try(decoder: str, folder: Path, *, at_worst: str, advice: str = _MEND) -> dict[str, str]:
+def _try(decoder: str, folder: Path, *, at_worst: str, advice: str = _MEND) -> Check:
     num_exact = 0
     for name in TRIED:
         try:
@@ -58,11 +60,11 @@ def _try(decoder: str, folder: Path, *, at_worst: str, advice: str = _MEND) -> d
             return _complaint(decoder, at_worst, detail, "set frames.decoder to another one")
         num_exact += result.num_exact
     detail = f"{num_exact} of {num_exact} frames exact in {len(TRIED)} kinds of file"
-    return {"name": decoder, "status": "ok", "detail": detail, "advice": ""}
+    return Check(name=decoder, status="ok", detail=detail)
 
 
-def _complaint(decoder: str, status: str, detail: str, advice: str) -> dict[str, str]:
-    return {"name": decoder, "status": status, "detail": detail, "advice": advice}
+def _complaint(decoder: str, status: str, detail: str, advice: str) -> Check:
+    return Check(name=decoder, status=status, detail=detail, advice=advice)
 
 
 def _short(error: Exception | str) -> str:
