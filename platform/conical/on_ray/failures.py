@@ -51,9 +51,9 @@ def explain(error: BaseException, *, stage: str, lower: str, since: float) -> Co
         )
     if is_lost:
         return ClusterError(
-            f"{stage} lost a worker: its process was killed, by the system where memory runs out or by hand, or crashed "
-            f"in a library: look at the machine's memory and at logs/ray.log in the workspace, lower {lower} if memory "
-            f"ran out, and run it again, {_GOES_ON}"
+            f"{stage} lost a worker: its process was killed, by the system where memory runs out or by hand, or "
+            "crashed in a library: look at the machine's memory and at logs/ray.log in the workspace, lower "
+            f"{lower} if memory ran out, and run it again, {_GOES_ON}"
         )
     last = [line for line in texts[0].strip().splitlines() if line.strip()] or [type(error).__name__]
     return ClusterError(

@@ -238,7 +238,7 @@ def test_a_source_root_called_platform_is_fine_without_an_init_file(tmp_path: Pa
 def test_a_decoder_that_returns_wrong_frames_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doctor_decoders.write_clips(tmp_path)
     honest = doctor_decoders._try("pyav", tmp_path, at_worst="fail")
-    assert (honest["status"], honest["detail"]) == ("ok", "90 of 90 frames exact in 3 kinds of file")
+    assert (honest.status, honest.detail) == ("ok", "90 of 90 frames exact in 3 kinds of file")
     reader_of = doctor_decoders.decoder_reader
 
     def one_late(decoder: str) -> Reader:
@@ -251,8 +251,8 @@ def test_a_decoder_that_returns_wrong_frames_is_found(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(doctor_decoders, "decoder_reader", one_late)
     found = doctor_decoders._try("pyav", tmp_path, at_worst="fail")
-    assert found["status"] == "fail"
-    assert found["detail"] == "wrong frames: only 29 of 30 are right in h264_b_frames.mp4"
+    assert found.status == "fail"
+    assert found.detail == "wrong frames: only 29 of 30 are right in h264_b_frames.mp4"
 
 
 def test_a_decoder_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,15 +261,15 @@ def test_a_decoder_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(doctor_decoders, "decoder_reader", lambda _: absent)
     found = doctor_decoders._try("decord", tmp_path, at_worst="warn")
-    assert (found["status"], found["detail"]) == ("warn", "cannot decode (no libsomething.so)")
+    assert (found.status, found.detail) == ("warn", "cannot decode (no libsomething.so)")
 
 
 def test_a_decoder_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doctor_decoders.write_clips(tmp_path)
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
     found = doctor_decoders._try("torchcodec", tmp_path, at_worst="warn")
-    assert found["status"] == "warn"
-    assert "torchcodec is not installed" in found["detail"]
+    assert found.status == "warn"
+    assert "torchcodec is not installed" in found.detail
 
 
 def test_an_av_that_cannot_write_h264_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,6 +277,6 @@ def test_an_av_that_cannot_write_h264_is_told(monkeypatch: pytest.MonkeyPatch) -
         raise ValueError("Unknown encoder 'libx264'")
 
     monkeypatch.setattr(doctor_decoders, "write_clips", refuse)
-    (found,) = doctor_decoders.try_decoders()
-    assert found["status"] == "fail"
-    assert "libx264" in found["detail"]
+    (found,) = list(doctor_decoders.try_decoders())
+    assert found.status == "fail"
+    assert "libx264" in found.detail

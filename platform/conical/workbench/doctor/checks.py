@@ -13,8 +13,9 @@ from pathlib import Path
 
 import conical
 from conical.config import Experiment
-from conical.core.errors import ConicalError
-from conical.store.workspace import ENVIRONMENT_VARIABLE
+from conical.core.errors import ConicalError, StoreError
+from conical.store.frames.place import frame_map_folder
+from conical.store.workspace import ENVIRONMENT_VARIABLE, Workspace
 from conical.workbench.doctor.check import Check
 from conical.workbench.doctor.decoders import try_decoders
 from conical.workbench.doctor.ray_checks import (
@@ -79,6 +80,7 @@ def run_checks(
         check_mlflow,
         lambda: check_workspace(chosen),
         lambda: check_disk(chosen),
+        lambda: check_frame_maps(experiment or Experiment(), chosen),
         check_memory,
         check_shared_memory,
         lambda: check_shadowed_names(here),
@@ -171,6 +173,17 @@ def check_disk(workspace: Path, *, least_bytes: int = 2 * _GIB, enough_bytes: in
     free = shutil.disk_usage(_nearest_existing(workspace)).free
     advice = f"free some space, or set {ENVIRONMENT_VARIABLE} to a larger disk"
     return _amount("disk", free, "free", least_bytes=least_bytes, enough_bytes=enough_bytes, advice=advice)
+
+
+def check_frame_maps(experiment: Experiment, workspace: Path) -> Check:
+    """The folder that all processes of a machine map frames from is on a disk of its own."""
+    try:
+        folder = frame_map_folder(experiment.ray.frame_map_folder, cache=Workspace(workspace.absolute()).cache)
+    except StoreError as error:
+        detail, _, advice = str(error).partition(": ")
+        return Check(name="frame maps", status="fail", detail=detail, advice=advice)
+    free = shutil.disk_usage(_nearest_existing(folder)).free
+    return Check(name="frame maps", status="ok", detail=f"{folder}, {free / _GIB:.1f} GiB free")
 
 
 def check_memory(*, least_bytes: int = 3 * _GIB, enough_bytes: int = 6 * _GIB) -> Check:
