@@ -138,8 +138,8 @@ def _answers(
             min_size=1, max_size=need.most, initial_size=fitting, max_tasks_in_flight_per_actor=2
         ),
         fn_constructor_kwargs=dict(arguments),
-        num_cpus=need.each["CPU"],
-        num_gpus=need.each["GPU"],
+        num_cpus=need.each.get("CPU", 0),
+        num_gpus=need.each.get("GPU", 0),
         max_restarts=-1,
         max_task_retries=_ATTEMPTS_PER_UNIT - 1,
     )

@@ -29,7 +29,7 @@ class Need:
     Args:
         stage: as in `Progress`.
         worker: what one worker is called, for example `rank`.
-        each: resources of one worker, such as `{"CPU": 0.5}`.
+        each: resources of one worker, such as `{"CPU": 0.5}`; those of amount 0 are dropped.
         most: workers at once if there is room, >= 1.
         least: workers without which the stage cannot start, 1 to `most`.
         settings: what to lower, for the message.
@@ -42,18 +42,21 @@ class Need:
     least: int
     settings: str
 
+    def __post_init__(self) -> None:
+        assert 1 <= self.least <= self.most, self
+        object.__setattr__(self, "each", {name: value for name, value in self.each.items() if value})
+
     @property
     def asked(self) -> str:
         """What one worker reserves, such as `1 CPU and 1 GPU`."""
-        return " and ".join(_amount(value, name) for name, value in self.each.items() if value)
+        return " and ".join(_amount(value, name) for name, value in self.each.items())
 
     def fitting(self, nodes: Sequence[RayNode]) -> int:
         """How many workers these machines hold at once; a worker is never divided between two."""
-        wanted = {name: value for name, value in self.each.items() if value}
-        if not wanted:
+        if not self.each:
             return self.most
         return sum(
-            min(int(node.resources.get(name, 0.0) / value + _EPSILON) for name, value in wanted.items())
+            min(int(node.resources.get(name, 0.0) / value + _EPSILON) for name, value in self.each.items())
             for node in nodes
         )
 
@@ -62,15 +65,15 @@ class Need:
         fitting = self.fitting(nodes)
         if fitting >= self.least:
             return ""
-        absent = [name for name, value in self.each.items() if value and not _sum(nodes, name)]
+        absent = [name for name in self.each if not _sum(nodes, name)]
         if "GPU" in absent:
             there = f"{_machines(nodes)} no GPU"
             advice = "set ray.use_gpu=false, or join a cluster with GPUs (RAY_ADDRESS)"
         else:
-            amounts = " and ".join(_amount(_sum(nodes, name), name) for name, value in self.each.items() if value)
-            there = f"{_machines(nodes)} {amounts}, room for {_count(fitting, self.worker)}"
+            there = f"{_machines(nodes)} {_totals(nodes, self)}, room for {_count(fitting, self.worker)}"
             advice = f"lower {self.settings}, or use a larger cluster"
-        whom = f"{_count(self.least, self.worker)} at once" if self.least > 1 else f"a {self.worker}"
+        one = f"{'an' if self.worker[0] in 'aeiou' else 'a'} {self.worker}"
+        whom = f"{_count(self.least, self.worker)} at once" if self.least > 1 else one
         each = " each" if self.least > 1 else ""
         return f"{self.stage} needs {whom} with {self.asked}{each}, but {there}: {advice}"
 

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from conical import __version__
 from conical.core.errors import ClusterError
 from conical.on_ray.address import ray_address, refuse_long_socket_paths
 from conical.on_ray.runtime_env import build_runtime_env
@@ -28,6 +29,7 @@ def connect(logs: Path) -> None:
     """
     prepare_environment()
     import ray
+    from ray.job_config import JobConfig
 
     _send_chatter_to(logs / "ray.log")
     if ray.is_initialized():
@@ -36,6 +38,7 @@ def connect(logs: Path) -> None:
     if address is None:
         refuse_long_socket_paths()
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    common["job_config"] = JobConfig(metadata={"workspace": str(logs.parent), "conical": __version__})
     environment = build_runtime_env(is_cluster=address is not None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Ray announces changes of accelerator variables at each start

@@ -109,7 +109,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
 
     started = time.time()
     need = needs(experiment)["train"]
-    mailbox = open_mailbox(f"train {identity.key} messages")
+    mailbox = open_mailbox(f"{_train_name(identity)} messages")
     outcome: dict[str, Any] = {}
 
     def fit() -> None:
@@ -146,7 +146,12 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
     for message in json.loads((checkpoint / TOLD).read_text(encoding="utf-8")):
         _pass_on(message, experiment, log, report)  # what a mailbox took along that was ended itself
     identity.folder.take_encoder(RunFolder(checkpoint / BEST))
-    shutil.rmtree(storage / identity.key)  # optimiser state of a finished run serves nothing
+    shutil.rmtree(storage / _train_name(identity))  # optimiser state of a finished run serves nothing
+
+
+def _train_name(identity: RunIdentity) -> str:
+    """What Ray calls the run, on its pages and on the disk."""
+    return f"train-{identity.key}"
 
 
 def _trainer(experiment: Experiment, identity: RunIdentity, *, mailbox: Any, storage: Path) -> Any:
@@ -172,8 +177,8 @@ def _trainer(experiment: Experiment, identity: RunIdentity, *, mailbox: Any, sto
         ),
         torch_config=TorchConfig(timeout_s=int(_COLLECTIVE_TIMEOUT.total_seconds())),
         run_config=RunConfig(
-            # the key is the name: another experiment can never be handed this one's result
-            name=identity.key,
+            # with the key in its name another experiment can never be handed this one's result
+            name=_train_name(identity),
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=experiment.ray.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),

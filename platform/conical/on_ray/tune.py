@@ -121,8 +121,10 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path) -> 
     options = experiment.tune
     mode = "max" if higher_is_better(experiment.select_by) else "min"
     aim: dict[str, Any] = {"metric": experiment.select_by, "mode": mode}
+    trial = ray_tune.with_parameters(run_trial, settings=experiment.to_dict(), workspace=str(workspace.root))
+    trial.__name__ = f"tune-{folder.name}"  # what Ray's pages and folders call its trials
     trainable = ray_tune.with_resources(
-        ray_tune.with_parameters(run_trial, settings=experiment.to_dict(), workspace=str(workspace.root)),
+        trial,
         {"CPU": 1.0, **({"GPU": 1.0} if experiment.ray.use_gpu else {})},
     )
     storage = str(folder / _TUNE_FOLDER)
