@@ -56,7 +56,7 @@ def other_job() -> Iterator[Any]:
 
 
 def pool(**options: Any) -> Iterator[Counter[str]]:
-    return run_units(Counting, UNITS, arguments={}, stage="ingest", settings="frames.size", run="scenes", **options)
+    return run_units(Counting, UNITS, arguments={}, stage="ingest", lower="frames.size", run="scenes", **options)
 
 
 def need(*, count: int, cpus: float = 1.0) -> Need:

@@ -139,7 +139,7 @@ def run_captioning(
                 "num_threads": max(1, int(cpus_per_actor)),
             },
             stage="caption",
-            settings="captions.batch_size or ray.num_captioners",
+            lower="captions.batch_size or ray.num_captioners",
             run=f"{frames.path.parent.parent.name} by {card.name}",
             max_actors=num_actors,
             cpus_per_actor=cpus_per_actor,

@@ -180,7 +180,7 @@ def run_ingest(
             units,
             arguments=arguments,
             stage=stage,
-            settings="frames.size or frames.num_frames",
+            lower="frames.size or frames.num_frames",
             run=store.path.parent.parent.name,
             max_actors=num_workers,
             report=report,

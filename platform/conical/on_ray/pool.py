@@ -78,7 +78,7 @@ def run_units(
     *,
     arguments: Mapping[str, Any],
     stage: str,
-    settings: str,
+    lower: str,
     run: str = "",
     max_actors: int | None = None,
     cpus_per_actor: float = 1,
@@ -91,7 +91,7 @@ def run_units(
         worker: class of the actors.
         arguments: keyword arguments of the worker's constructor.
         stage: what messages and Ray's dashboard call the step.
-        settings: what to lower where memory or room is short.
+        lower: settings that ask for less memory, for the message.
         run: what the dashboard calls this run of it, such as the dataset.
         max_actors: most actors of the pool, which begins with those that have room and grows with the cluster; None:
             as many as find room. Never more than there are units.
@@ -113,16 +113,16 @@ def run_units(
         each={"CPU": cpus_per_actor, "GPU": gpus_per_actor},
         most=min(max_actors or len(units), len(units)),
         least=1,
-        settings=settings,
+        settings="",
     )
     with told_of_waiting(need, report, total=len(units), unit="units") as waiting:
-        for counts in _answers(worker, units, arguments=arguments, need=need, run=run):
+        for counts in _answers(worker, units, arguments=arguments, need=need, run=run, lower=lower):
             waiting.end()
             yield counts
 
 
 def _answers(
-    worker: type[UnitWorker], units: Sequence[Unit], *, arguments: Mapping[str, Any], need: Need, run: str
+    worker: type[UnitWorker], units: Sequence[Unit], *, arguments: Mapping[str, Any], need: Need, run: str, lower: str
 ) -> Iterator[Counter[str]]:
     """See `run_units`."""
     started = time.time()
@@ -150,4 +150,4 @@ def _answers(
                 raise _USER_ERRORS.get(answer["error_type"], UserError)(answer["message"])
             yield Counter(json.loads(answer["counts"]))
     except ray.exceptions.RayError as error:
-        raise explain(error, stage=need.stage, lower=need.settings, since=started) from error
+        raise explain(error, stage=need.stage, lower=lower, since=started) from error

@@ -32,7 +32,7 @@ class Need:
         each: resources of one worker, such as `{"CPU": 0.5}`; those of amount 0 are dropped.
         most: workers at once if there is room, >= 1.
         least: workers without which the stage cannot start, 1 to `most`.
-        settings: what to lower, for the message.
+        settings: what to lower where `least` workers find no room; "" if nothing helps.
     """
 
     stage: str
@@ -71,7 +71,7 @@ class Need:
             advice = "set ray.use_gpu=false, or join a cluster with GPUs (RAY_ADDRESS)"
         else:
             there = f"{_machines(nodes)} {_totals(nodes, self)}, room for {_count(fitting, self.worker)}"
-            advice = f"lower {self.settings}, or use a larger cluster"
+            advice = f"{f'lower {self.settings}, or ' if self.settings else ''}use a larger cluster"
         one = f"{'an' if self.worker[0] in 'aeiou' else 'a'} {self.worker}"
         whom = f"{_count(self.least, self.worker)} at once" if self.least > 1 else one
         each = " each" if self.least > 1 else ""
@@ -83,14 +83,14 @@ def needs(experiment: Experiment) -> dict[str, Need]:
     options = experiment.ray
     gpu = {"GPU": 1.0} if options.use_gpu else {}
     found = [
-        Need(stage="ingest", worker="decoder", each={"CPU": 1.0}, most=1, least=1, settings="nothing"),
+        Need(stage="ingest", worker="decoder", each={"CPU": 1.0}, most=1, least=1, settings=""),
         Need(
             stage="caption",
             worker="captioner",
             each={"CPU": 1.0, **gpu},
             most=options.num_captioners,
             least=1,
-            settings="ray.num_captioners",
+            settings="",
         ),
         Need(
             stage="train",
@@ -106,13 +106,11 @@ def needs(experiment: Experiment) -> dict[str, Need]:
             each={"CPU": 1.0, **gpu},
             most=min(experiment.tune.max_concurrent, experiment.tune.num_trials),
             least=1,
-            settings="tune.max_concurrent",
+            settings="",
         ),
     ]
     if gpu:  # without a GPU a run is scored in the driver's own process
-        found.append(
-            Need(stage="evaluate", worker="task", each={"CPU": 1.0, **gpu}, most=1, least=1, settings="nothing")
-        )
+        found.append(Need(stage="evaluate", worker="task", each={"CPU": 1.0, **gpu}, most=1, least=1, settings=""))
     return {need.stage: need for need in found}
 
 

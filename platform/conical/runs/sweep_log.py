@@ -91,9 +91,16 @@ class SweepBook:
             self._tracker.tag(self._tracking_id, tags)
         self._tracker.finish(self._tracking_id, status="FINISHED" if record.is_finished else "KILLED")
 
-    def start(self, drawn: dict[str, Any]) -> None:
-        """A trial was launched."""
-        self._log_of(drawn)
+    def start(self, drawn: dict[str, Any], *, number: int) -> None:
+        """A trial was launched.
+
+        Args:
+            drawn: what the searcher drew.
+            number: place among all draws, from 0; of equal draws the first one's stays.
+        """
+        draw = stable_hash(drawn)
+        if draw not in self._keys:
+            self._keys[draw] = self._open_log(to_settings(drawn, self._experiment.tune.space), number=number)
 
     def result(self, drawn: dict[str, Any], row: dict[str, float], steps: list[dict[str, float]]) -> None:
         """A trial reported an epoch."""
@@ -138,16 +145,13 @@ class SweepBook:
         self._report(Progress(stage="tune", done=epochs, total=total, unit="epochs", note=note))
 
     def _log_of(self, drawn: dict[str, Any]) -> RunLog:
-        draw = stable_hash(drawn)
-        if draw not in self._keys:
-            self._keys[draw] = self._open_log(to_settings(drawn, self._experiment.tune.space))
-        return self._logs[self._keys[draw]]
+        return self._logs[self._keys[stable_hash(drawn)]]
 
-    def _open_log(self, settings: dict[str, Any]) -> str:
+    def _open_log(self, settings: dict[str, Any], *, number: int) -> str:
         experiment = self._experiment.replace(settings)
         identity = identify(experiment, self._workspace, sweep=self._path.parent.name)
         known = self._trials.get(identity.key)
-        number = known.number if known else len(self._trials)
+        number = known.number if known else number
         self._logs[identity.key] = RunLog(
             identity,
             experiment.replace({"label": f"trial {number}"}),
