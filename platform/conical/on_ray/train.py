@@ -111,6 +111,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
     need = needs(experiment)["train"]
     mailbox = open_mailbox(f"{_train_name(identity)} messages")
     outcome: dict[str, Any] = {}
+    is_left = threading.Event()
 
     def fit() -> None:
         # Train counts the failures of its workers itself; these are those of its controller, which Ray's memory monitor
@@ -121,21 +122,26 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
                 return
             except ray.exceptions.RayError as error:
                 outcome["error"] = error
+                if is_left.is_set():  # interrupted: Ray goes down, and must not be started anew
+                    return
             except Exception as error:  # noqa: BLE001  carried to the driver's own thread below
                 outcome["error"] = error
                 return
 
     thread = threading.Thread(target=fit, daemon=True)
-    with told_of_waiting(need, report, total=experiment.optim.epochs, unit="epochs") as waiting:
-        thread.start()
-        while True:
-            is_over = not thread.is_alive()
-            for message in ray.get(mailbox.take.remote()):
-                waiting.end()
-                _pass_on(message, experiment, log, report)
-            if is_over:
-                break
-            thread.join(_POLL_SECONDS)
+    try:
+        with told_of_waiting(need, report, total=experiment.optim.epochs, unit="epochs") as waiting:
+            thread.start()
+            while True:
+                is_over = not thread.is_alive()
+                for message in ray.get(mailbox.take.remote()):
+                    waiting.end()
+                    _pass_on(message, experiment, log, report)
+                if is_over:
+                    break
+                thread.join(_POLL_SECONDS)
+    finally:
+        is_left.set()
     ray.kill(mailbox)
     if "result" not in outcome:
         error = outcome["error"]
