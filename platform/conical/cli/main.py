@@ -257,9 +257,10 @@ def ui(port: Annotated[int, typer.Option(help="On loopback.")] = 5000, debug: De
 
 
 @app.command()
-def doctor(debug: Debug = False) -> None:
-    """Is this machine fit to run? One line per check; exit code 1 if one fails."""
+def doctor(config: Config = None, set_: Set = None, debug: Debug = False) -> None:
+    """Is this machine fit to run these settings? One line per check; exit code 1 if one fails."""
     from conical.cli.show import print_checks
+    from conical.config import load_experiment
     from conical.workbench.doctor.checks import run_checks
 
-    raise typer.Exit(print_checks(console, run_checks()))
+    raise typer.Exit(print_checks(console, run_checks(experiment=load_experiment(config, set_ or []))))

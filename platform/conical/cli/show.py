@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -23,7 +23,7 @@ from conical.runs.report.builder import result_row
 from conical.store import EvaluationRecord, RunRecord, Sweep
 
 if TYPE_CHECKING:
-    from conical.workbench.doctor.checks import Check
+    from conical.workbench.doctor.verdict import Check
 
 _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[bold red]fail[/]"}
 
@@ -68,10 +68,12 @@ def print_verdict(console: Console, data: ReportData, paths: ReportPaths) -> Non
     console.print(f"Report: {paths.page.resolve().as_uri()}", highlight=False, markup=False, soft_wrap=True)
 
 
-def print_checks(console: Console, checks: Sequence[Check]) -> int:
-    """One line per check; returns the exit code."""
+def print_checks(console: Console, checks: Iterable[Check]) -> int:
+    """One line per check, as soon as it is known; returns the exit code."""
+    has_failed = False
     for check in checks:
+        has_failed |= check.status == "fail"
         advice = f" -> {check.advice}" if check.advice else ""
         console.print(f"{_MARKS[check.status]} {check.name:<18} ", end="", highlight=False)
         console.print(f"{check.detail}{advice}", highlight=False, markup=False)
-    return int(any(check.status == "fail" for check in checks))
+    return int(has_failed)

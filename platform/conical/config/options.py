@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from conical.core.options import Options, require, require_choice
@@ -78,8 +79,11 @@ class RayOptions(Options):
         use_gpu: give each rank and captioner a GPU.
         cpus_per_worker: CPUs each rank reserves; fractions leave some for data on a small machine, > 0.
         max_failures: times a training run or trial is restarted from its last checkpoint, >= 0.
-        num_captioners: actors of the caption stage, >= 1.
+        num_captioners: most actors of the caption stage, >= 1; it begins with those that find room.
         decode_deadline_seconds: a file that takes longer than this and 1 s for each MB of it is set aside, > 0.
+        frame_map_folder: where each machine keeps the array of frames that its processes share: an absolute path on a
+            local disk. "": `cache` of the workspace, or, where that is on a file system of several machines, a folder
+            of the user's below the temporary folder.
     """
 
     num_workers: int = 2
@@ -88,6 +92,7 @@ class RayOptions(Options):
     max_failures: int = 3
     num_captioners: int = 2
     decode_deadline_seconds: float = 60.0
+    frame_map_folder: str = ""
 
     def __post_init__(self) -> None:
         require(self.num_workers >= 1, f"num_workers must be >= 1, got {self.num_workers}")
@@ -96,6 +101,10 @@ class RayOptions(Options):
         require(self.num_captioners >= 1, f"num_captioners must be >= 1, got {self.num_captioners}")
         require(
             self.decode_deadline_seconds > 0, f"decode_deadline_seconds must be > 0, got {self.decode_deadline_seconds}"
+        )
+        require(
+            self.frame_map_folder == "" or Path(self.frame_map_folder).is_absolute(),
+            f"frame_map_folder must be an absolute path, got {self.frame_map_folder!r}",
         )
 
 

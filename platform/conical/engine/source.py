@@ -12,6 +12,7 @@ from conical.core.errors import DataError
 from conical.core.records import CaptionRecord, VideoRecord
 from conical.engine.stored_frames import ChosenFrames, scored_frames
 from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
+from conical.store.frames.place import frame_map_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class DataSource:
         frame_recipe: hash of the frame recipe.
         supplement_keys: which rows of the caption ledger.
         num_frames: stored frames of each clip that evaluation looks at; 0: all.
+        map_folder: where each machine keeps the memory maps of frames, as `frame_map_folder`.
     """
 
     workspace: str
@@ -30,6 +32,7 @@ class DataSource:
     frame_recipe: str
     supplement_keys: frozenset[str] = frozenset()
     num_frames: int = 0
+    map_folder: str = ""
 
     @property
     def _workspace(self) -> Workspace:
@@ -64,7 +67,8 @@ class DataSource:
 
     def frames(self, records: Sequence[VideoRecord]) -> np.ndarray:
         """uint8 (video, frame, height, width, 3), a read-only map shared by all processes of this machine."""
-        return self.frame_store.memory_map([record.video_id for record in records], self._workspace.cache)
+        folder = frame_map_folder(self.map_folder, cache=self._workspace.cache)
+        return self.frame_store.memory_map([record.video_id for record in records], folder)
 
     def scored_frames(self, records: Sequence[VideoRecord]) -> np.ndarray | ChosenFrames:
         """As `frames`, with only those of each clip that evaluation looks at.

@@ -84,6 +84,7 @@ def caption(
         gpus_per_actor=1 if experiment.ray.use_gpu else 0,
         connect=connect,
         report=lambda done, total: report(Progress(stage="caption", done=done, total=total, unit="captions")),
+        wait_report=report,
     )
 
 
@@ -98,6 +99,7 @@ def run_captioning(
     cpus_per_actor: float = 1,
     connect: Callable[[], None] | None = None,
     report: Callable[[int, int], None] | None = None,
+    wait_report: Report = no_report,
 ) -> CaptionSummary:
     """Write the texts that the ledger lacks.
 
@@ -112,6 +114,7 @@ def run_captioning(
         connect: called before Ray is first needed; None: Ray is running.
         report: called with (texts written, texts in all), those of earlier runs included, at the start and as units
             finish.
+        wait_report: told what the first actor waits for.
 
     Returns:
         Counts and speed.
@@ -142,10 +145,13 @@ def run_captioning(
                 "ledger": ledger,
                 "num_threads": max(1, int(cpus_per_actor)),
             },
-            stage="captioning",
+            stage="caption",
+            lower="captions.batch_size or ray.num_captioners",
+            run=f"{frames.path.parent.parent.name} by {card.name}",
             max_actors=num_actors,
             cpus_per_actor=cpus_per_actor,
             gpus_per_actor=gpus_per_actor,
+            report=wait_report,
         )
         for result in results:
             counts = {name: number + int(result[name]) for name, number in counts.items()}

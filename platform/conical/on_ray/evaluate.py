@@ -13,6 +13,7 @@ from conical.core.records import SplitCount
 from conical.engine.options import EvaluateOptions
 from conical.metrics import EvaluationName, metric_name
 from conical.on_ray.evaluate_worker import ScoreTask, score_each, score_on_ray
+from conical.on_ray.room import needs
 from conical.on_ray.session import connect
 from conical.runs.completeness import completeness_of, split_counts
 from conical.runs.dependencies import EvaluationDependencies, data_source
@@ -132,12 +133,17 @@ def _score(
     counts, shared = split_counts(experiment, workspace), shared_clips(experiment, workspace)
     now = EvaluationDependencies(run, experiment, workspace, options)
     depends_on = {name: now.of(name).to_dict() for name in names}  # before anything is read: what changes later is seen
-    if experiment.ray.use_gpu:
+
+    def tell(what: str) -> None:
+        report(Activity(stage="evaluate", subject=run.read().label, doing=what))
+
+    on_gpu = experiment.ray.use_gpu
+    if on_gpu:
         connect(workspace.logs, report)
     about: dict[str, object] = {}
     if leak_free:
         about["subset"] = {"rules": leak_free.rules, "of_test_videos": leak_free.num_test}
-    for scored in score_on_ray(task, num_gpus=1) if experiment.ray.use_gpu else score_each(task):
+    for scored in score_on_ray(task, needs(experiment)["evaluate"], tell) if on_gpu else score_each(task):
         described = _described(scored, experiment, counts=counts, about=about if scored.subset else {})
         notes = shared_notes(shared, scored.split)
         yield dataclasses.replace(described, depends_on=depends_on[scored.name], shared=notes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from conical.config import parse_experiment
 from conical.engine.options import EvaluateOptions
 from conical.engine.source import DataSource
 from conical.metrics import EvaluationName
+from conical.on_ray.room import Need, told_of_waiting
 from conical.store import EvaluationRecord, RunFolder
 
 
@@ -34,12 +36,28 @@ class ScoreTask:
     subsets: dict[str, tuple[str, ...]]
 
 
-def score_on_ray(task: ScoreTask, *, num_gpus: float) -> list[EvaluationRecord]:
-    """`score_task` in a Ray task, tried again if its worker dies. Ray must be running."""
+def score_on_ray(task: ScoreTask, need: Need, tell: Callable[[str], None]) -> list[EvaluationRecord]:
+    """`score_task` in a Ray task, tried again if its worker dies. Ray must be running.
+
+    Args:
+        need: what the task reserves.
+        tell: told what it waits for.
+
+    Raises:
+        ClusterError: the cluster has no room for it, or it died again and again.
+    """
     import ray
 
-    remote = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=3)(score_task)
-    scored: list[EvaluationRecord] = ray.get(remote.remote(task))
+    from conical.on_ray.failures import explain
+
+    started = time.time()
+    name = f"{need.stage} {Path(task.path).name}"
+    remote = ray.remote(num_cpus=need.each["CPU"], num_gpus=need.each.get("GPU", 0), max_retries=3)(score_task)
+    with told_of_waiting(need, tell):
+        try:
+            scored: list[EvaluationRecord] = ray.get(remote.options(name=name).remote(task))
+        except ray.exceptions.RayError as error:
+            raise explain(error, stage="evaluation", lower="evaluate.batch_size", since=started) from error
     return scored
 
 

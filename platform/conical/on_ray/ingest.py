@@ -182,7 +182,17 @@ def run_ingest(
             connect()
         arguments = {"root": str(root), "recipe": recipe, "store": store, "deadline_seconds": deadline_seconds}
         report(Activity(stage=stage, doing="starting workers"))
-        for result in run_units(IngestWorker, units, arguments=arguments, stage="ingest", max_actors=num_workers):
+        results = run_units(
+            IngestWorker,
+            units,
+            arguments=arguments,
+            stage=stage,
+            lower="frames.size or frames.num_frames",
+            run=store.path.parent.parent.name,
+            max_actors=num_workers,
+            report=report,
+        )
+        for result in results:
             counts.update(result)
             tell(counts)
     store.settle()

@@ -26,6 +26,13 @@ class Mailbox:
         return taken
 
 
-def open_mailbox() -> Any:
-    """A handle of a new mailbox, which lives until it is killed. Ray must be running."""
-    return ray.remote(num_cpus=0, max_concurrency=4)(Mailbox).remote()  # type: ignore[call-overload]
+def open_mailbox(name: str) -> Any:
+    """A handle of a new mailbox, which lives until it is killed. Ray must be running.
+
+    Ray's memory monitor may end it like any worker: it starts again, empty. Whoever reads it must bear a gap.
+
+    Args:
+        name: what Ray's dashboard calls it, unique among those that are open.
+    """
+    options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 4, "max_restarts": -1, "max_task_retries": -1}
+    return ray.remote(**options)(Mailbox).options(name=name).remote()

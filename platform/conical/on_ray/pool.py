@@ -8,6 +8,7 @@ What a user can mend (`UserError`) travels as a value: as an exception Ray would
 from __future__ import annotations
 
 import json
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +20,13 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from conical.core.errors import ClusterError, ConfigError, DataError, StoreError, UserError
+from conical.core.progress import Activity, Report, no_report
+from conical.on_ray.failures import explain
+from conical.on_ray.room import Need, nodes_now, told_of_waiting
 from conical.on_ray.session import silence_data_bars
 
 # A unit that kills its actor this often (a crash in a C library, memory) ends the job instead of repeating for ever.
 _ATTEMPTS_PER_UNIT = 5
-_REASON_LENGTH = 300
 _USER_ERRORS: dict[str, type[UserError]] = {
     kind.__name__: kind for kind in (ClusterError, ConfigError, DataError, StoreError)
 }
@@ -75,48 +78,76 @@ def run_units(
     *,
     arguments: Mapping[str, Any],
     stage: str,
+    lower: str,
+    run: str = "",
     max_actors: int | None = None,
     cpus_per_actor: float = 1,
     gpus_per_actor: float = 0,
+    report: Report = no_report,
 ) -> Iterator[Counter[str]]:
     """Do all units on a pool of actors. Ray must be running.
 
     Args:
         worker: class of the actors.
         arguments: keyword arguments of the worker's constructor.
-        stage: what messages call the step.
-        max_actors: size of the pool; None: as many as the cluster has CPUs. Never more than there are units.
+        stage: what messages and Ray's dashboard call the step.
+        lower: settings that ask for less memory, for the message.
+        run: what the dashboard calls this run of it, such as the dataset.
+        max_actors: most actors of the pool, which begins with those that have room and grows with the cluster; None:
+            as many as find room. Never more than there are units.
         cpus_per_actor: reserved for each; may be a fraction.
         gpus_per_actor: reserved for each; may be a fraction.
+        report: told what the first actor waits for.
 
     Yields:
         Counts of each unit as it finishes, in any order.
 
     Raises:
         UserError: as a worker raised it.
-        ClusterError: an actor dies again and again; finished units are kept.
+        ClusterError: no actor has room on the cluster, or one dies again and again; finished units are kept.
     """
     silence_data_bars()
-    size = max_actors or int(ray.cluster_resources().get("CPU", 1))
+    need = Need(
+        stage=stage,
+        worker="actor",
+        each={"CPU": cpus_per_actor, "GPU": gpus_per_actor},
+        most=min(max_actors or len(units), len(units)),
+        least=1,
+        settings="",
+    )
+    with told_of_waiting(need, lambda what: report(Activity(stage=stage, doing=what))) as waiting:
+        for counts in _answers(worker, units, arguments=arguments, need=need, run=run, lower=lower):
+            waiting.end()
+            yield counts
+
+
+def _answers(
+    worker: type[UnitWorker], units: Sequence[Unit], *, arguments: Mapping[str, Any], need: Need, run: str, lower: str
+) -> Iterator[Counter[str]]:
+    """See `run_units`."""
+    started = time.time()
+    title = " ".join(filter(None, (need.stage, run)))
+    # Ray's pages call operator and actors by the name of the class
+    named = type(title, (worker,), {})
+    fitting = max(1, min(need.fitting(nodes_now()), need.most))
     # one block per unit: a unit is what is handed out when an actor is free
     dataset = ray.data.from_items([unit.to_row() for unit in units], override_num_blocks=len(units)).map_batches(
-        worker,
+        named,
         batch_size=1,
-        compute=ActorPoolStrategy(size=max(1, min(size, len(units))), max_tasks_in_flight_per_actor=2),
+        compute=ActorPoolStrategy(
+            min_size=1, max_size=need.most, initial_size=fitting, max_tasks_in_flight_per_actor=2
+        ),
         fn_constructor_kwargs=dict(arguments),
-        num_cpus=cpus_per_actor,
-        num_gpus=gpus_per_actor,
+        num_cpus=need.each.get("CPU", 0),
+        num_gpus=need.each.get("GPU", 0),
         max_restarts=-1,
         max_task_retries=_ATTEMPTS_PER_UNIT - 1,
     )
+    dataset.set_name(title)
     try:
         for answer in dataset.iter_rows():
             if answer["error_type"]:
                 raise _USER_ERRORS.get(answer["error_type"], UserError)(answer["message"])
             yield Counter(json.loads(answer["counts"]))
     except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())[:_REASON_LENGTH]
-        raise ClusterError(
-            f"{stage} was stopped by Ray ({reason}): see logs/ray.log in the workspace, lower the batch size if "
-            "memory ran out, and run again; finished units are kept"
-        ) from error
+        raise explain(error, stage=need.stage, lower=lower, since=started) from error

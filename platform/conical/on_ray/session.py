@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import warnings
 from pathlib import Path
 from typing import Any
 
+from conical import __version__
 from conical.core.errors import ClusterError
 from conical.core.progress import Activity, Report, no_report
+from conical.on_ray.address import ray_address, refuse_long_socket_paths
 from conical.on_ray.runtime_env import build_runtime_env
 
 _CHATTY = ("ray", "ray.data", "ray.train", "ray.tune", "ray.serve", "optuna")
@@ -26,61 +27,38 @@ def connect(logs: Path, report: Report = no_report) -> None:
         report: told when Ray has to be started or joined.
 
     Raises:
-        ClusterError: the cluster does not answer.
+        ClusterError: `RAY_ADDRESS` names no cluster that answers, or Ray cannot start here; one line.
     """
-    _prepare_environment()
+    prepare_environment()
     import ray
+    from ray.job_config import JobConfig
 
     _send_chatter_to(logs / "ray.log")
     if ray.is_initialized():
         return
     report(Activity(stage="ray", doing="starting Ray here, or joining the one that runs"))
-    asked = os.environ.get("RAY_ADDRESS")
-    address = asked or _running_cluster()
-    is_cluster = address not in (None, "local")
-    if asked and is_cluster and not _answers(asked):
-        raise ClusterError(
-            f"Ray at {asked} (RAY_ADDRESS) does not answer: start it with 'ray start --head', mend the address, or "
-            "unset RAY_ADDRESS to run on this machine alone"
-        )
+    address = ray_address()
+    if address is None:
+        refuse_long_socket_paths()
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    environment = build_runtime_env(is_cluster=is_cluster)
+    common["job_config"] = JobConfig(metadata={"workspace": str(logs.parent), "conical": __version__})
+    environment = build_runtime_env(is_cluster=address is not None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Ray announces changes of accelerator variables at each start
         try:
-            if is_cluster:
+            if address is not None:
                 ray.init(address=address, runtime_env=environment, **common)
             else:
                 ray.init(address="local", runtime_env=environment, include_dashboard=True, **common)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        except (OSError, RuntimeError, ValueError) as error:  # a time-out and a refused connection are an OSError
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise ClusterError(
-                f"Ray at {address or 'this machine'} cannot be used ({reason[:200]}): start it with 'ray start "
-                "--head', mend RAY_ADDRESS, or unset it to run on this machine alone"
+                f"Ray at {address or 'this machine'} cannot be used ({reason[:300]}): 'conical doctor' looks at what "
+                "Ray needs; mend that, or RAY_ADDRESS"
             ) from error
 
 
-def _running_cluster() -> str | None:
-    """Address of a cluster that `ray start` left on this machine, if it still answers."""
-    from ray._private.services import find_bootstrap_address
-
-    address = find_bootstrap_address(None)
-    return address if address and _answers(address) else None
-
-
-def _answers(address: str) -> bool:
-    """Whether something listens at host:port (Ray would try for a minute); other forms are Ray's to judge."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return True
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-def _prepare_environment() -> None:
+def prepare_environment() -> None:
     """Settings that Ray reads at import or start."""
     # a stray ~/.ray/auth_token would switch token auth on for half of Ray's commands
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -91,6 +69,8 @@ def _prepare_environment() -> None:
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    # Ray repeats a task that its memory monitor ends for ever
+    os.environ.setdefault("RAY_task_oom_retries", "3")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     # Tune's own handler of Ctrl-C returns as if the sweep had ended: half a sweep would be taken for a whole one
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")

@@ -19,8 +19,9 @@ class ForwardToBook(Callback):
         open_book().poll()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial was launched: its number is its place in this order, whichever reports first."""
-        open_book().start(trial.config)
+        """A trial was launched: its number is its place among the draws, whichever of several starts first."""
+        # Tune's tags begin with the place, from 1; an interrupted sweep goes on counting
+        open_book().start(trial.config, number=int(trial.experiment_tag.partition("_")[0]) - 1)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """An epoch of a trial."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from conical.config import Experiment
-from conical.core.errors import ClusterError, ConicalError, UserError
 from conical.core.progress import Report, no_report
 from conical.engine.source import DataSource
+from conical.on_ray.failures import explain
+from conical.on_ray.room import needs, require_room, told_of_waiting
 from conical.on_ray.session import connect
 from conical.on_ray.train_progress import TrainProgress
-from conical.on_ray.train_worker import run_rank
+from conical.on_ray.train_worker import TOLD, run_rank
 from conical.runs.identity import RunIdentity, identify
 from conical.runs.log import RunLog
 from conical.runs.shared_clips import refuse_shared_choice
@@ -24,6 +27,7 @@ from conical.tracking import MlflowTracker
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # a rank that died must not leave the others waiting for ever
 _POLL_SECONDS = 0.5
+_MEMORY_SETTINGS = "optim.batch_size, frames.num_frames or ray.num_workers"
 
 
 def train(
@@ -41,7 +45,7 @@ def train(
 
     Raises:
         UserError: data are missing or do not fit the settings, or val shares clips with test.
-        ClusterError: the workers failed more often than `ray.max_failures`.
+        ClusterError: the cluster has no room, or the workers failed more often than `ray.max_failures`.
     """
     identity = identify(experiment, workspace)
     # a trial that the scheduler stopped may be scored, but it is not what was asked for here
@@ -53,8 +57,9 @@ def train(
     check_fit(experiment, identity.source, world_size=experiment.ray.num_workers)
     if experiment.optim.epochs > 0:
         refuse_shared_choice(experiment, workspace)
-        # before the run is written anywhere: a cluster that is away leaves nothing behind
+        # before the run is written anywhere: a cluster that is away or too small leaves nothing behind
         connect(workspace.logs, report)
+        require_room(needs(experiment)["train"])
     log = RunLog(identity, experiment, tracker)
     try:
         if experiment.optim.epochs == 0:
@@ -72,7 +77,7 @@ def train(
 
 
 def check_fit(experiment: Experiment, source: DataSource, *, world_size: int) -> None:
-    """Refuse a model that is none, or a batch that does not fit the data, here in one line and not in a worker's traceback.
+    """Refuse a model that is none, or a batch that does not fit the data, before a worker does.
 
     Raises:
         UserError: the model is unknown or its weights no such file, the batch is larger than an epoch, or a video has
@@ -105,14 +110,70 @@ def _store_as_loaded(experiment: Experiment, folder: RunFolder) -> None:
 def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage: Path, told: TrainProgress) -> None:
     """Run Ray Train in a thread, pass on what rank 0 says, keep the best encoder."""
     import ray
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
 
     from conical.on_ray.messages import open_mailbox
 
     told.doing("starting workers")
-    mailbox = open_mailbox()
-    trainer = TorchTrainer(
+    started = time.time()
+    need = needs(experiment)["train"]
+    mailbox = open_mailbox(f"{_train_name(identity)} messages")
+    outcome: dict[str, Any] = {}
+    is_left = threading.Event()
+
+    def fit() -> None:
+        # Train counts the failures of its workers itself; these are those of its controller, which Ray's memory monitor
+        # may end as well: a new one goes on from the last checkpoint
+        for _ in range(experiment.ray.max_failures + 1):
+            try:
+                outcome["result"] = _trainer(experiment, identity, mailbox=mailbox, storage=storage).fit()
+                return
+            except ray.exceptions.RayError as error:
+                outcome["error"] = error
+                if is_left.is_set():  # interrupted: Ray goes down, and must not be started anew
+                    return
+            except Exception as error:  # noqa: BLE001  carried to the driver's own thread below
+                outcome["error"] = error
+                return
+
+    thread = threading.Thread(target=fit, daemon=True)
+    try:
+        with told_of_waiting(need, told.doing) as waiting:
+            thread.start()
+            while True:
+                is_over = not thread.is_alive()
+                for message in ray.get(mailbox.take.remote()):
+                    waiting.end()
+                    _pass_on(message, log, told)
+                if is_over:
+                    break
+                thread.join(_POLL_SECONDS)
+    finally:
+        is_left.set()
+    ray.kill(mailbox)
+    if "result" not in outcome:
+        error = outcome["error"]
+        raise explain(error, stage="training", lower=_MEMORY_SETTINGS, since=started) from error
+    told.doing("storing the best epoch")
+    result = outcome["result"]
+    assert result.metrics["key"] == identity.key, (result.metrics["key"], identity.key)
+    checkpoint = Path(result.checkpoint.path)
+    for message in json.loads((checkpoint / TOLD).read_text(encoding="utf-8")):
+        _pass_on(message, log, told)  # what a mailbox took along that was ended itself
+    identity.folder.take_encoder(RunFolder(checkpoint / BEST))
+    shutil.rmtree(storage / _train_name(identity))  # optimiser state of a finished run serves nothing
+
+
+def _train_name(identity: RunIdentity) -> str:
+    """What Ray calls the run, on its pages and on the disk."""
+    return f"train-{identity.key}"
+
+
+def _trainer(experiment: Experiment, identity: RunIdentity, *, mailbox: Any, storage: Path) -> Any:
+    """A `TorchTrainer` of the run; one of the same name goes on from the last checkpoint."""
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    return TorchTrainer(
         run_rank,
         train_loop_config={
             "experiment": experiment.to_dict(),
@@ -130,47 +191,21 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
         ),
         torch_config=TorchConfig(timeout_s=int(_COLLECTIVE_TIMEOUT.total_seconds())),
         run_config=RunConfig(
-            # the key is the name: another experiment can never be handed this one's result
-            name=identity.key,
+            # with the key in its name another experiment can never be handed this one's result
+            name=_train_name(identity),
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=experiment.ray.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
     )
-    outcome: dict[str, Any] = {}
-
-    def fit() -> None:
-        try:
-            outcome["result"] = trainer.fit()
-        except Exception as error:  # noqa: BLE001  carried to the driver's own thread below
-            outcome["error"] = error
-
-    thread = threading.Thread(target=fit, daemon=True)
-    thread.start()
-    while True:
-        is_over = not thread.is_alive()
-        for message in ray.get(mailbox.take.remote()):
-            if "row" in message:
-                log.epoch(message["row"], message["steps"])
-            told(message, log.record)
-        if is_over:
-            break
-        thread.join(_POLL_SECONDS)
-    ray.kill(mailbox)
-    told.doing("storing the best epoch")
-    if "error" in outcome:
-        raise _user_error(outcome["error"]) from outcome["error"]
-    result = outcome["result"]
-    assert result.metrics["key"] == identity.key, (result.metrics["key"], identity.key)
-    identity.folder.take_encoder(RunFolder(Path(result.checkpoint.path) / BEST))
-    shutil.rmtree(storage / identity.key)  # optimiser state of a finished run serves nothing
 
 
-def _user_error(error: Exception) -> ConicalError:
-    """What Ray wrapped, as one line."""
-    for failure in getattr(error, "worker_failures", {}).values():
-        for cause in (failure, getattr(failure, "cause", None), failure.__cause__):
-            if isinstance(cause, UserError):
-                return cause
-    last = [line for line in str(error).strip().splitlines() if line.strip()][-1]
-    return ClusterError(f"training failed ({last.strip()[:300]}): see logs/ray.log in the workspace, then run it again")
+def _pass_on(message: dict[str, Any], log: RunLog, told: TrainProgress) -> None:
+    if "row" in message:
+        epoch = message["row"]["epoch"]
+        if epoch <= log.last_epoch:
+            return
+        # after a gap only the checkpoint of the end has all, see `_fit`
+        if epoch <= log.last_epoch + 1:
+            log.epoch(message["row"], message["steps"])
+    told(message, log.record)

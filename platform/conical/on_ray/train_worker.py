@@ -11,7 +11,7 @@ from conical.config import parse_experiment
 from conical.engine.loop import EpochReport
 from conical.on_ray.epochs import StepTeller, epoch_row, run_epochs
 
-_TOLD = "reports.json"
+TOLD = "reports.json"
 
 
 def run_rank(config: dict[str, Any]) -> None:
@@ -44,7 +44,7 @@ def run_rank(config: dict[str, Any]) -> None:
             checkpoint = None
             if is_first:
                 epoch.save(Path(folder))
-                (Path(folder) / _TOLD).write_text(json.dumps(told), encoding="utf-8")
+                (Path(folder) / TOLD).write_text(json.dumps(told), encoding="utf-8")
                 checkpoint = Checkpoint.from_directory(folder)
             ray.train.report({**row, "key": config["key"]}, checkpoint=checkpoint)
 
@@ -56,7 +56,7 @@ def run_rank(config: dict[str, Any]) -> None:
     latest = ray.train.get_checkpoint()
     with latest.as_directory() if latest else tempfile.TemporaryDirectory() as folder:
         if latest:
-            told += json.loads((Path(folder) / _TOLD).read_text(encoding="utf-8"))
+            told += json.loads((Path(folder) / TOLD).read_text(encoding="utf-8"))
             for message in told:
                 tell({**message, "is_earlier": True})
         run_epochs(

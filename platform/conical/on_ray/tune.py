@@ -7,6 +7,7 @@ process: no second actor, so it starts in a few seconds. All trials of a machine
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 from conical.captioning.mix import HUMAN
 from conical.config import Experiment
 from conical.core.errors import ClusterError, ConfigError
-from conical.core.progress import Activity, Progress, Report, no_report
+from conical.core.progress import Activity, Progress, Report, Told, no_report
 from conical.metrics import higher_is_better
+from conical.on_ray.failures import explain
+from conical.on_ray.room import needs, told_of_waiting, with_note_of_room
 from conical.on_ray.session import connect
 from conical.on_ray.train import check_fit
 from conical.on_ray.tune_worker import run_trial
@@ -26,6 +29,9 @@ from conical.runs.shared_clips import refuse_shared_choice
 from conical.runs.sweep_log import SweepBook
 from conical.store import Sweep, Workspace, read_sweep
 from conical.tracking import MlflowTracker
+
+_TUNE_FOLDER = "ray"
+_MEMORY_SETTINGS = "tune.max_concurrent, optim.batch_size or frames.num_frames"
 
 
 def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, report: Report = no_report) -> Sweep:
@@ -42,7 +48,7 @@ def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, r
     Raises:
         UserError: data are missing or do not fit the settings, or val shares clips with test.
         StoreError: no trial reported a value.
-        ClusterError: Tune stopped before all trials had ended.
+        ClusterError: the cluster has no room for a trial, all trials failed, or Tune stopped before all had ended.
     """
     _check_space(experiment)
     path = sweep_path(experiment, workspace)
@@ -58,7 +64,7 @@ def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, r
         assert known is not None
         if not known.is_finished:
             raise ClusterError(f"the sweep stopped before its {experiment.tune.num_trials} trials ended: run it again")
-        shutil.rmtree(path.parent / "ray")  # Tune's own state of a finished sweep serves nothing
+        shutil.rmtree(path.parent / _TUNE_FOLDER)  # Tune's own state of a finished sweep serves nothing
     else:
         num_epochs = sum(trial.epochs for trial in known.trials)
         report(Progress(stage="tune", done=num_epochs, total=num_epochs, unit="epochs"))
@@ -74,23 +80,37 @@ def _search(
     known: Sweep | None,
     report: Report,
 ) -> None:
-    """Let Tune run; the book is open meanwhile."""
+    """Run Tune to its end, with the sweep's book open."""
     import ray
 
     from conical.on_ray.messages import open_mailbox
 
-    mailbox = open_mailbox()
-    book = SweepBook(
-        experiment,
-        workspace,
-        tracker,
-        path=path,
-        known=known,
-        report=report,
-        take_steps=lambda: ray.get(mailbox.take.remote()),
-    )
-    with book:
-        _build_tuner(experiment, workspace, path.parent, mailbox=mailbox).fit()
+    started = time.time()
+    need = needs(experiment)["tune"]
+    mailbox = open_mailbox(f"tune-{path.parent.name} messages")
+    with told_of_waiting(need, lambda what: report(Activity(stage="tune", doing=what))) as waiting:
+        is_open = False
+
+        def tell(told: Told) -> None:
+            if is_open:  # the book speaks once when it opens
+                waiting.end()
+            report(told)
+
+        book = SweepBook(
+            experiment,
+            workspace,
+            tracker,
+            path=path,
+            known=known,
+            report=with_note_of_room(need, tell),
+            take_steps=lambda: ray.get(mailbox.take.remote()),
+        )
+        with book:
+            is_open = True
+            results = _build_tuner(experiment, workspace, path.parent, mailbox=mailbox).fit()
+            if len(results) and results.num_errors == len(results):
+                error = results.errors[0]
+                raise explain(error, stage="every trial", lower=_MEMORY_SETTINGS, since=started) from error
     ray.kill(mailbox)
 
 
@@ -119,13 +139,15 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path, *, 
     options = experiment.tune
     mode = "max" if higher_is_better(experiment.select_by) else "min"
     aim: dict[str, Any] = {"metric": experiment.select_by, "mode": mode}
+    trial = ray_tune.with_parameters(
+        run_trial, settings=experiment.to_dict(), workspace=str(workspace.root), mailbox=mailbox
+    )
+    trial.__name__ = f"tune-{folder.name}"  # what Ray's pages and folders call its trials
     trainable = ray_tune.with_resources(
-        ray_tune.with_parameters(
-            run_trial, settings=experiment.to_dict(), workspace=str(workspace.root), mailbox=mailbox
-        ),
+        trial,
         {"CPU": 1.0, **({"GPU": 1.0} if experiment.ray.use_gpu else {})},
     )
-    storage = str(folder / "ray")
+    storage = str(folder / _TUNE_FOLDER)
     if ray_tune.Tuner.can_restore(storage):
         return ray_tune.Tuner.restore(storage, trainable, resume_unfinished=True, resume_errored=True)
     scheduler = ASHAScheduler(
@@ -150,7 +172,7 @@ def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path, *, 
             **(aim if options.scheduler == "asha" else {}),
         ),
         run_config=ray_tune.RunConfig(
-            name="ray",
+            name=_TUNE_FOLDER,
             storage_path=str(folder),
             verbose=0,
             callbacks=[ForwardToBook()],

@@ -88,6 +88,7 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
         frame_recipe=experiment.frames.hash,
         supplement_keys=supplement_keys(experiment, workspace, wanted) if wanted else frozenset(),
         num_frames=experiment.augment.num_frames,
+        map_folder=experiment.ray.frame_map_folder,
     )
 
 

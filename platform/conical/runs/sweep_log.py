@@ -101,9 +101,16 @@ class SweepBook:
             self._tracker.tag(self._tracking_id, tags)
         self._tracker.finish(self._tracking_id, status="FINISHED" if record.is_finished else "KILLED")
 
-    def start(self, drawn: dict[str, Any]) -> None:
-        """A trial was launched."""
-        self._log_of(drawn)
+    def start(self, drawn: dict[str, Any], *, number: int) -> None:
+        """A trial was launched.
+
+        Args:
+            drawn: what the searcher drew.
+            number: place among all draws, from 0; of equal draws the first one's stays.
+        """
+        draw = stable_hash(drawn)
+        if draw not in self._keys:
+            self._keys[draw] = self._open_log(to_settings(drawn, self._experiment.tune.space), number=number)
 
     def poll(self) -> None:
         """See how far the trials are inside their epochs."""
@@ -176,16 +183,13 @@ class SweepBook:
         return min(max(self._epochs_by_steps.get(trial.run_key, 0.0), trial.epochs), trial.epochs + 0.99)
 
     def _log_of(self, drawn: dict[str, Any]) -> RunLog:
-        draw = stable_hash(drawn)
-        if draw not in self._keys:
-            self._keys[draw] = self._open_log(to_settings(drawn, self._experiment.tune.space))
-        return self._logs[self._keys[draw]]
+        return self._logs[self._keys[stable_hash(drawn)]]
 
-    def _open_log(self, settings: dict[str, Any]) -> str:
+    def _open_log(self, settings: dict[str, Any], *, number: int) -> str:
         experiment = self._experiment.replace(settings)
         identity = identify(experiment, self._workspace, sweep=self._path.parent.name)
         known = self._trials.get(identity.key)
-        number = known.number if known else len(self._trials)
+        number = known.number if known else number
         self._logs[identity.key] = RunLog(
             identity,
             experiment.replace({"label": f"trial {number}"}),

@@ -22,7 +22,7 @@ def farewell():
     time.sleep(float(sys.argv[1]))
     print("left", flush=True)
 
-def work():
+def work(**_):
     print("working", flush=True)
     try:
         time.sleep(60)

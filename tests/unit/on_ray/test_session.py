@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,30 +16,9 @@ from conical.core.errors import ClusterError
 from conical.on_ray import session
 
 
-@pytest.fixture
-def listening_port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
-
-
-@pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_a_listening_address_answers(listening_port: int, scheme: str) -> None:
-    assert session._answers(f"{scheme}127.0.0.1:{listening_port}")
-
-
-@pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_a_closed_port_does_not_answer(scheme: str) -> None:
-    assert not session._answers(f"{scheme}127.0.0.1:{_free_port()}")
-
-
-@pytest.mark.parametrize("address", ["auto", "anyscale://x", "somewhere"])
-def test_an_address_without_a_port_is_left_to_ray(address: str) -> None:
-    assert session._answers(address)
 
 
 def test_a_cluster_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -52,6 +30,31 @@ def test_a_cluster_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp
     with pytest.raises(ClusterError, match=message) as caught:
         session.connect(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), RuntimeError("first\nsecond"), ValueError("x"), TimeoutError()])
+def test_a_ray_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", fail)
+    with pytest.raises(
+        ClusterError, match=r"^Ray at this machine cannot be used \(.+\): 'conical doctor' looks at"
+    ) as one:
+        session.connect(tmp_path)
+    assert "\n" not in str(one.value)
+
+
+def test_a_temporary_folder_too_long_for_ray_is_refused_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "x" * 60)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(ClusterError, match="is too long for Ray"):
+        session.connect(tmp_path)
 
 
 def test_rays_chatter_goes_to_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

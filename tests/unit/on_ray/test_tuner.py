@@ -18,6 +18,7 @@ class FakeTuner:
     """Keeps what it is made of; nothing is started."""
 
     def __init__(self, trainable: Any, **options: Any) -> None:
+        self.trainable = trainable
         self.options = options
 
     @staticmethod
@@ -33,10 +34,12 @@ def test_searcher_and_scheduler_are_told_the_direction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str, mode: str, scheduler: str
 ) -> None:
     monkeypatch.setattr(ray_tune, "Tuner", FakeTuner)
-    monkeypatch.setattr(ray_tune, "with_parameters", lambda trainable, **_: trainable)
+    monkeypatch.setattr(ray_tune, "with_parameters", lambda trainable, **_: lambda config: None)
     name = f"val/raw/t2v/{metric}"
     experiment = load_experiment(None, [f"select_by={name}", f"tune.scheduler={scheduler}"])
-    config = build_tuner(experiment, workspace=Workspace(tmp_path), folder=tmp_path).options["tune_config"]
+    tuner = build_tuner(experiment, workspace=Workspace(tmp_path), folder=tmp_path / "6e7cdf76")
+    assert tuner.trainable.__name__ == "tune-6e7cdf76", "Ray's pages call trials by their sweep"
+    config = tuner.options["tune_config"]
     assert (config.search_alg.metric, config.search_alg.mode) == (name, mode)
     # Tune hands these on to the scheduler; without one it must not choose a best trial of its own
     expected = (name, mode) if scheduler == "asha" else (None, None)
@@ -49,6 +52,8 @@ def test_searcher_and_scheduler_are_told_the_direction(
 @pytest.mark.parametrize(("metric", "said"), [("R1", "val t2v R@1 24.0"), ("MeanR", "val t2v MeanR 24.0")])
 def test_the_progress_line_of_training_names_the_metric_that_selects(metric: str, said: str) -> None:
     class Log:
+        last_epoch = 0
+
         def epoch(self, row: object, steps: object) -> None: ...
 
     name, notes = f"val/raw/t2v/{metric}", []

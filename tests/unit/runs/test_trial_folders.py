@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from conical.config import Experiment
 from conical.core.progress import no_report
+from conical.on_ray.sweep_callback import ForwardToBook
 from conical.on_ray.train import train
 from conical.runs.finding import scorable_runs
 from conical.runs.identity import identify
@@ -48,7 +50,8 @@ def sweep(experiment: Experiment, workspace: Workspace, key: str, *trials: tuple
     tracker = open_tracker(experiment, workspace)
     drawn = {"loss.tau_tv": experiment.loss.tau_tv}
     with SweepBook(experiment, workspace, tracker, path=path, known=None, report=no_report) as book:
-        for epochs, weights in trials:
+        for number, (epochs, weights) in enumerate(trials):
+            book.start(drawn, number=number)
             for epoch in range(epochs + 1):
                 book.result(drawn, {"epoch": float(epoch), METRIC: 10.0 + epoch}, [])
             book.end(drawn, checkpoint=checkpoint(workspace.root / "checkpoint", weights))
@@ -103,7 +106,8 @@ def test_a_sweep_says_and_keeps_the_best_of_the_metric_that_selects(
     tracker = open_tracker(experiment, workspace)
     report = lambda progress: notes.append(progress.note)  # noqa: E731
     with SweepBook(experiment, workspace, tracker, path=path, known=None, report=report) as book:
-        for tau, values in ((10.0, (4.0, 3.0, 2.0)), (20.0, (5.0, 4.0, 3.0))):
+        for number, (tau, values) in enumerate([(10.0, (4.0, 3.0, 2.0)), (20.0, (5.0, 4.0, 3.0))]):
+            book.start({"loss.tau_tv": tau}, number=number)
             for epoch, value in enumerate(values):
                 book.result({"loss.tau_tv": tau}, {"epoch": float(epoch), name: value}, [])
             book.end({"loss.tau_tv": tau}, checkpoint=checkpoint(workspace.root / "checkpoint", b"w"))
@@ -115,12 +119,38 @@ def test_a_sweep_says_and_keeps_the_best_of_the_metric_that_selects(
     assert (run.best_epoch, run.val_value) == ((0, 5.0) if best else (2, 2.0))
 
 
+def test_trials_are_numbered_as_they_were_drawn_whichever_starts_first(
+    experiment: Experiment, workspace: Workspace
+) -> None:
+    experiment = experiment.replace({"tune.num_trials": 3})
+    path = workspace.experiment(experiment.name) / "sweeps" / "s" / "sweep.json"
+    tracker = open_tracker(experiment, workspace)
+    # the fourth draw is the second one again
+    started = [("2_x", 20.0), ("1_x", 10.0), ("3_x", 30.0), ("4_x", 20.0)]
+    with SweepBook(experiment, workspace, tracker, path=path, known=None, report=no_report):
+        for tag, tau in started:
+            trial = SimpleNamespace(config={"loss.tau_tv": tau}, experiment_tag=tag)
+            ForwardToBook().on_trial_start(iteration=0, trials=[], trial=trial)
+    interrupted = read_sweep(path)
+    assert interrupted is not None
+    taus = [(trial.number, trial.settings["loss.tau_tv"]) for trial in interrupted.trials]
+    assert taus == [(0, 10.0), (1, 20.0), (2, 30.0)]
+    # an interrupted sweep keeps the numbers that it gave
+    with SweepBook(experiment, workspace, tracker, path=path, known=interrupted, report=no_report) as book:
+        book.start({"loss.tau_tv": 30.0}, number=7)
+        book.start({"loss.tau_tv": 40.0}, number=4)
+    again = read_sweep(path)
+    assert again is not None
+    assert [(one.number, one.settings["loss.tau_tv"]) for one in again.trials][2:] == [(2, 30.0), (4, 40.0)]
+
+
 def test_a_drawn_mix_is_listed_share_by_share(experiment: Experiment, workspace: Workspace) -> None:
     experiment = experiment.replace({"tune.space": {"mix": {"simplex": ["human", "B"]}}})
     path = workspace.experiment(experiment.name) / "sweeps" / "s" / "sweep.json"
     tracker = open_tracker(experiment, workspace)
     drawn = {"mix~human": 0.25, "mix~B": 0.25}
     with SweepBook(experiment, workspace, tracker, path=path, known=None, report=no_report) as book:
+        book.start(drawn, number=0)
         book.result(drawn, {"epoch": 0.0, METRIC: 10.0}, [])
         book.end(drawn, checkpoint=checkpoint(workspace.root / "checkpoint", b"w"))
     found = read_sweep(path)

@@ -11,10 +11,14 @@ import pytest
 from rich.console import Console
 
 from conical.cli.show import print_checks
+from conical.config import load_experiment
 from conical.core.records import SampledFrames
+from conical.on_ray.address import RayNode
 from conical.workbench.doctor import checks as doctor
 from conical.workbench.doctor import decoders as doctor_decoders
-from conical.workbench.doctor.checks import Check, run_checks
+from conical.workbench.doctor import ray_checks
+from conical.workbench.doctor.checks import run_checks
+from conical.workbench.doctor.verdict import Check
 from conical.workbench.frame_accuracy.suite import Reader
 
 
@@ -22,10 +26,11 @@ from conical.workbench.frame_accuracy.suite import Reader
 @pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")
 def test_a_sound_machine_is_fit_and_nothing_is_left_behind(tmp_path: Path) -> None:
     workspace = tmp_path / "not" / "there" / "yet"
-    checks = run_checks(workspace=workspace, folder=tmp_path)
+    checks = list(run_checks(workspace=workspace, folder=tmp_path))
     names = [check.name for check in checks]
     assert len(names) == len(set(names))
-    expected = {"python", "packages", "ray auth", "ray dashboard", "mlflow", "disk", "names", "pyav", "decord"}
+    of_ray = {"ray auth", "ray address", "ray folder", "ray ports", "ray dashboard", "room"}
+    expected = {"python", "packages", "mlflow", "disk", "names", "pyav", "decord"} | of_ray
     assert expected <= set(names)
     assert [check for check in checks if check.status == "fail"] == []
     assert not list(tmp_path.iterdir())
@@ -85,12 +90,12 @@ def test_a_stray_token_is_told_unless_the_mode_is_set(monkeypatch: pytest.Monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    check = doctor.check_ray_auth()
+    check = ray_checks.check_ray_auth()
     assert check.status == "warn"
     assert "export RAY_AUTH_MODE" in check.advice
     assert "secret-token" not in repr(check)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    assert doctor.check_ray_auth().status == "ok"
+    assert ray_checks.check_ray_auth().status == "ok"
 
 
 def test_an_mlflow_that_does_not_keep_what_it_is_given_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,16 +110,79 @@ def test_an_mlflow_that_does_not_keep_what_it_is_given_fails(monkeypatch: pytest
     assert (check.status, check.detail) == ("fail", "MLflow did not give back the metric")
 
 
-def test_a_cluster_that_is_away_fails_and_one_that_answers_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    check = doctor.check_ray_address()
-    assert (check.status, check.detail) == ("fail", "RAY_ADDRESS 127.0.0.1:1 does not answer")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{server.getsockname()[1]}")
-        assert doctor.check_ray_address().status == "ok"
-        assert doctor.check_dashboard(server.getsockname()[1]).status == "warn"
-    monkeypatch.delenv("RAY_ADDRESS")
-    assert doctor.check_ray_address().status == "ok"
+@pytest.mark.parametrize(
+    ("address", "detail"),
+    [
+        ("127.0.0.1:1", "Ray at 127.0.0.1:1 (RAY_ADDRESS) does not answer"),
+        ("garbage", "RAY_ADDRESS must be host:port of the head"),
+        ("http://127.0.0.1:8265", "RAY_ADDRESS=http://127.0.0.1:8265 is a dashboard, which takes submitted jobs only"),
+        ("ray://127.0.0.1:10001", "RAY_ADDRESS=ray://127.0.0.1:10001 is Ray Client, which Ray Train"),
+    ],
+)
+def test_an_address_that_a_stage_would_refuse_fails(monkeypatch: pytest.MonkeyPatch, address: str, detail: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    check = ray_checks.check_ray_address()
+    assert check.status == "fail"
+    assert check.detail.startswith(detail)
+    assert ray_checks.check_room(load_experiment(None)).detail == "not known"
+
+
+def test_no_address_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert ray_checks.check_ray_address().detail == "local: Ray starts on this machine"
+
+
+def test_a_folder_too_long_for_rays_sockets_or_not_there_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "x" * 60)
+    check = ray_checks.check_ray_folder()
+    assert (check.status, check.advice[:27]) == ("fail", "its sockets there would hav")
+    monkeypatch.setenv("RAY_TMPDIR", "/not-there")
+    check = ray_checks.check_ray_folder()
+    assert (check.status, check.detail) == ("fail", "/not-there cannot be written (No such file or directory)")
+
+
+def test_a_port_that_a_second_head_would_need_is_named_with_its_option() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as other:
+        taken, free = server.getsockname()[1], other.getsockname()[1]
+        other.close()
+        check = ray_checks.check_ray_ports({taken: "--dashboard-agent-listen-port", free: "--port"})
+    assert (check.status, check.detail) == ("warn", f"{taken} in use")
+    assert "needs --dashboard-agent-listen-port=PORT, or submitted jobs never start" in check.advice
+    assert ray_checks.check_ray_ports({free: "--port"}).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "said"),
+    [
+        ([], "ok", "2 CPUs and 0 GPUs hold every stage"),
+        (["ray.num_captioners=100"], "ok", "2 CPUs and 0 GPUs hold every stage"),
+        (
+            ["ray.use_gpu=true"],
+            "fail",
+            "caption needs a captioner with 1 CPU and 1 GPU, but this cluster's one machine",
+        ),
+        (["ray.cpus_per_worker=2"], "fail", "train needs 2 ranks at once with 2 CPUs each, but the machine"),
+    ],
+)
+def test_stages_that_ask_for_more_than_there_is_fail(
+    monkeypatch: pytest.MonkeyPatch, settings: list[str], status: str, said: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setattr(ray_checks, "nodes_here", lambda: [RayNode(resources={"CPU": 2.0, "GPU": 0.0})])
+    check = ray_checks.check_room(load_experiment(None, settings))
+    assert (check.status, check.detail[: len(said)]) == (status, said)
+
+
+def test_each_check_is_told_before_the_next_is_made(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def check_moon() -> Check:
+        made.append("moon")
+        return Check(name="moon", status="ok", detail="there")
+
+    checks = run_checks(folder=tmp_path, further=[check_moon])
+    assert next(checks).name == "python"
+    assert made == []
 
 
 def test_a_workspace_that_cannot_be_written_names_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +238,7 @@ def test_a_source_root_called_platform_is_fine_without_an_init_file(tmp_path: Pa
 def test_a_decoder_that_returns_wrong_frames_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doctor_decoders.write_clips(tmp_path)
     honest = doctor_decoders._try("pyav", tmp_path, at_worst="fail", advice="mend it")
-    assert (honest["status"], honest["detail"]) == ("ok", "90 of 90 frames exact in 3 kinds of file")
+    assert (honest.status, honest.detail) == ("ok", "90 of 90 frames exact in 3 kinds of file")
     reader_of = doctor_decoders.decoder_reader
 
     def one_late(decoder: str) -> Reader:
@@ -183,8 +251,8 @@ def test_a_decoder_that_returns_wrong_frames_is_found(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(doctor_decoders, "decoder_reader", one_late)
     found = doctor_decoders._try("pyav", tmp_path, at_worst="fail", advice="mend it")
-    assert found["status"] == "fail"
-    assert found["detail"] == "wrong frames: only 29 of 30 are right in h264_b_frames.mp4"
+    assert found.status == "fail"
+    assert found.detail == "wrong frames: only 29 of 30 are right in h264_b_frames.mp4"
 
 
 def test_a_decoder_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,15 +261,15 @@ def test_a_decoder_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(doctor_decoders, "decoder_reader", lambda _: absent)
     found = doctor_decoders._try("decord", tmp_path, at_worst="warn", advice="mend it")
-    assert (found["status"], found["detail"]) == ("warn", "cannot decode (no libsomething.so)")
+    assert (found.status, found.detail) == ("warn", "cannot decode (no libsomething.so)")
 
 
 def test_a_decoder_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doctor_decoders.write_clips(tmp_path)
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
     found = doctor_decoders._try("torchcodec", tmp_path, at_worst="warn", advice="mend it")
-    assert found["status"] == "warn"
-    assert "torchcodec is not installed" in found["detail"]
+    assert found.status == "warn"
+    assert "torchcodec is not installed" in found.detail
 
 
 def test_an_av_that_cannot_write_h264_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +277,6 @@ def test_an_av_that_cannot_write_h264_is_told(monkeypatch: pytest.MonkeyPatch) -
         raise ValueError("Unknown encoder 'libx264'")
 
     monkeypatch.setattr(doctor_decoders, "write_clips", refuse)
-    (found,) = doctor_decoders.try_decoders()
-    assert found["status"] == "fail"
-    assert "libx264" in found["detail"]
+    (found,) = list(doctor_decoders.try_decoders())
+    assert found.status == "fail"
+    assert "libx264" in found.detail

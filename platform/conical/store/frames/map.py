@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,10 @@ def _build(path: Path, num_videos: int, videos: Iterator[NDArray[np.uint8]]) -> 
     first = next(videos)
     with atomic_path(path) as temporary:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(num_videos, *first.shape))
+        # a sparse file on a full disk would end the process without an exception, at the first page that finds no room
+        if hasattr(os, "posix_fallocate"):
+            with temporary.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         array[0] = first
         for index, frames in enumerate(videos, start=1):
             if frames.shape != first.shape:

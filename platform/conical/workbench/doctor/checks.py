@@ -5,20 +5,27 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import conical
-from conical.core.errors import ConicalError
-from conical.store.workspace import ENVIRONMENT_VARIABLE
+from conical.config import Experiment
+from conical.core.errors import ConicalError, StoreError
+from conical.store.frames.place import frame_map_folder
+from conical.store.workspace import ENVIRONMENT_VARIABLE, Workspace
 from conical.workbench.doctor.decoders import try_decoders
-
-STATUSES = ("ok", "warn", "fail")
+from conical.workbench.doctor.ray_checks import (
+    check_ray_address,
+    check_ray_auth,
+    check_ray_dashboard,
+    check_ray_folder,
+    check_ray_ports,
+    check_room,
+)
+from conical.workbench.doctor.verdict import Check
 
 # The versions that the tests run with; another patch level passes, another series is told.
 TESTED_PACKAGES = {
@@ -37,45 +44,26 @@ TESTED_PACKAGES = {
     "matplotlib": "3",
 }
 _OPTIONAL_PACKAGES = ("decord",)
-_DASHBOARD_PORT = 8265
 _GIB = 1 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that was looked at.
-
-    Args:
-        status: `ok`, `warn` (runs, but read the advice) or `fail` (will not run).
-        detail: what was found, one line.
-        advice: what to do; "" when `ok`.
-    """
-
-    name: str
-    status: str
-    detail: str
-    advice: str = ""
-
-    def __post_init__(self) -> None:
-        assert self.status in STATUSES, self.status
-        assert bool(self.advice) == (self.status != "ok"), self
 
 
 def run_checks(
     *,
+    experiment: Experiment | None = None,
     workspace: Path | None = None,
     folder: Path | None = None,
     further: Sequence[Callable[[], Check]] = (),
-) -> list[Check]:
+) -> Iterator[Check]:
     """Look at everything a run needs, without changing anything.
 
     Args:
+        experiment: whose stages must find room; None: the offline demo.
         workspace: where results will go; None: `CONICAL_WORKSPACE`, else `./workspace`.
         folder: where programs will be started, looked through for names that shadow the standard library; None: here.
         further: checks of the caller.
 
-    Returns:
-        The checks in order; a check that breaks is itself a failed one.
+    Yields:
+        The checks in order, each as soon as it is known; a check that breaks is itself a failed one.
     """
     chosen = workspace or Path(os.environ.get(ENVIRONMENT_VARIABLE) or "workspace")
     here = folder or Path.cwd()
@@ -85,16 +73,21 @@ def run_checks(
         check_device,
         check_ray_auth,
         check_ray_address,
-        check_dashboard,
+        check_ray_folder,
+        check_ray_ports,
+        check_ray_dashboard,
+        lambda: check_room(experiment or Experiment()),
         check_mlflow,
         lambda: check_workspace(chosen),
         lambda: check_disk(chosen),
+        lambda: check_frame_maps(experiment or Experiment(), chosen),
         check_memory,
         check_shared_memory,
         lambda: check_shadowed_names(here),
         *further,
     ]
-    return [*map(_guarded, single), *(Check(**found) for found in try_decoders())]
+    yield from map(_guarded, single)
+    yield from try_decoders()
 
 
 def _guarded(check: Callable[[], Check]) -> Check:
@@ -151,45 +144,6 @@ def check_device() -> Check:
     return Check(name="device", status="ok", detail=f"{cores} CPU cores, no GPU: enough for the demo")
 
 
-def check_ray_auth() -> Check:
-    """A stray token file switches authentication on for `ray start` but not for `ray job submit`, which gets 401."""
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    mode = os.environ.get("RAY_AUTH_MODE", "")
-    if token.exists() and not mode:
-        advice = "export RAY_AUTH_MODE=disabled (or token) in the shell that runs ray start and ray job submit"
-        return Check(name="ray auth", status="warn", detail=f"{token} exists and RAY_AUTH_MODE is unset", advice=advice)
-    return Check(name="ray auth", status="ok", detail=f"mode {mode or 'unset, no token file'}")
-
-
-def check_ray_address() -> Check:
-    """Whether the cluster that `RAY_ADDRESS` names answers."""
-    address = os.environ.get("RAY_ADDRESS", "")
-    host, _, port = address.rpartition("//")[2].rpartition(":")
-    if not address or not host or not port.isdigit():
-        return Check(
-            name="ray address", status="ok", detail=f"RAY_ADDRESS {address or 'unset: Ray starts on this machine'}"
-        )
-    if _is_listening(host, int(port)):
-        return Check(name="ray address", status="ok", detail=f"{address} answers")
-    advice = "start it with 'ray start --head', mend RAY_ADDRESS, or unset it to run on this machine alone"
-    return Check(name="ray address", status="fail", detail=f"RAY_ADDRESS {address} does not answer", advice=advice)
-
-
-def check_dashboard(port: int = _DASHBOARD_PORT) -> Check:
-    """Ray's dashboard: trials stopped early free their resources only while it runs."""
-    try:
-        import ray.dashboard.optional_deps  # noqa: F401 - what ray[default] adds
-    except ImportError as error:
-        detail = f"cannot be imported ({error.name})"
-        return Check(
-            name="ray dashboard", status="fail", detail=detail, advice="pip install 'ray[default]', or make setup"
-        )
-    if _is_listening("127.0.0.1", port):
-        advice = "fine if it is your Ray head; another program there makes Ray take the next free port"
-        return Check(name="ray dashboard", status="warn", detail=f"port {port} is in use", advice=advice)
-    return Check(name="ray dashboard", status="ok", detail=f"importable, port {port} is free")
-
-
 def check_mlflow() -> Check:
     """One run written to and read from a throw-away database."""
     from conical import tracking
@@ -219,6 +173,17 @@ def check_disk(workspace: Path, *, least_bytes: int = 2 * _GIB, enough_bytes: in
     free = shutil.disk_usage(_nearest_existing(workspace)).free
     advice = f"free some space, or set {ENVIRONMENT_VARIABLE} to a larger disk"
     return _amount("disk", free, "free", least_bytes=least_bytes, enough_bytes=enough_bytes, advice=advice)
+
+
+def check_frame_maps(experiment: Experiment, workspace: Path) -> Check:
+    """The folder that all processes of a machine map frames from is on a disk of its own."""
+    try:
+        folder = frame_map_folder(experiment.ray.frame_map_folder, cache=Workspace(workspace.absolute()).cache)
+    except StoreError as error:
+        detail, _, advice = str(error).partition(": ")
+        return Check(name="frame maps", status="fail", detail=detail, advice=advice)
+    free = shutil.disk_usage(_nearest_existing(folder)).free
+    return Check(name="frame maps", status="ok", detail=f"{folder}, {free / _GIB:.1f} GiB free")
 
 
 def check_memory(*, least_bytes: int = 3 * _GIB, enough_bytes: int = 6 * _GIB) -> Check:
@@ -280,11 +245,3 @@ def _available_memory_bytes(meminfo: Path = Path("/proc/meminfo"), limits: Path 
     if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
         return min(machine, int(text) - int(used.read_text()))
     return machine
-
-
-def _is_listening(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=3).close()
-    except OSError:
-        return False
-    return True

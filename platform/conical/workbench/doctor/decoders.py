@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from conical.core.errors import ConicalError
+from conical.workbench.doctor.verdict import Check
 from conical.workbench.frame_accuracy.kinds import KINDS
 from conical.workbench.frame_accuracy.suite import decoder_reader, measure
 
@@ -18,11 +20,11 @@ _OPTIONAL = {
 }
 
 
-def try_decoders() -> list[dict[str, str]]:
+def try_decoders() -> Iterator[Check]:
     """Decode generated H.264 clips by PyAV and, if they are installed, by decord and torchcodec.
 
-    Returns:
-        Fields of one `Check` a decoder.
+    Yields:
+        One check per decoder, as soon as it is known.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -30,18 +32,16 @@ def try_decoders() -> list[dict[str, str]]:
             write_clips(folder)
         except Exception as error:  # noqa: BLE001 - whatever this build of PyAV lacks, the line must say it
             detail = f"cannot write an H.264 clip ({' '.join(str(error).split())[:120]})"
-            return [
-                {"name": "pyav", "status": "fail", "detail": detail, "advice": "run make setup; PyAV needs libx264"}
-            ]
-        return [
-            _try("pyav", folder, at_worst="fail", advice="run make setup"),
-            *(_try_optional(decoder, folder, advice=advice) for decoder, advice in _OPTIONAL.items()),
-        ]
+            yield Check(name="pyav", status="fail", detail=detail, advice="run make setup; PyAV needs libx264")
+            return
+        yield _try("pyav", folder, at_worst="fail", advice="run make setup")
+        for decoder, advice in _OPTIONAL.items():
+            yield _try_optional(decoder, folder, advice=advice)
 
 
-def _try_optional(decoder: str, folder: Path, *, advice: str) -> dict[str, str]:
+def _try_optional(decoder: str, folder: Path, *, advice: str) -> Check:
     if find_spec(decoder) is None:
-        return {"name": decoder, "status": "ok", "detail": "not installed (optional)", "advice": ""}
+        return Check(name=decoder, status="ok", detail="not installed (optional)")
     return _try(decoder, folder, at_worst="warn", advice=advice)
 
 
@@ -51,7 +51,7 @@ def write_clips(folder: Path) -> None:
         KINDS[kind].write(folder / kind)
 
 
-def _try(decoder: str, folder: Path, *, at_worst: str, advice: str) -> dict[str, str]:
+def _try(decoder: str, folder: Path, *, at_worst: str, advice: str) -> Check:
     num_exact = 0
     for name in TRIED:
         try:
@@ -65,11 +65,11 @@ def _try(decoder: str, folder: Path, *, at_worst: str, advice: str) -> dict[str,
             return _complaint(decoder, at_worst, detail, "set frames.decoder to another one")
         num_exact += result.num_exact
     detail = f"{num_exact} of {num_exact} frames exact in {len(TRIED)} kinds of file"
-    return {"name": decoder, "status": "ok", "detail": detail, "advice": ""}
+    return Check(name=decoder, status="ok", detail=detail)
 
 
-def _complaint(decoder: str, status: str, detail: str, advice: str) -> dict[str, str]:
-    return {"name": decoder, "status": status, "detail": detail, "advice": advice}
+def _complaint(decoder: str, status: str, detail: str, advice: str) -> Check:
+    return Check(name=decoder, status=status, detail=detail, advice=advice)
 
 
 def _short(error: Exception | str) -> str:
