@@ -50,11 +50,11 @@ def connect(logs: Path, report: Report = no_report) -> None:
                 ray.init(address=address, runtime_env=environment, **common)
             else:
                 ray.init(address="local", runtime_env=environment, include_dashboard=True, **common)
-        except (OSError, RuntimeError, ValueError) as error:  # a time-out and a refused connection are an OSError
+        except Exception as error:  # Ray raises plain ones too, such as for a node that is not up within 30 s
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ClusterError(
-                f"Ray at {address or 'this machine'} cannot be used ({reason[:300]}): 'conical doctor' looks at what "
-                "Ray needs; mend that, or RAY_ADDRESS"
+                f"Ray at {address or 'this machine'} cannot be used ({reason[:300]}): look with 'conical doctor', end "
+                "other programs if the machine is busy, mend RAY_ADDRESS if it is wrong, and run it again"
             ) from error
 
 

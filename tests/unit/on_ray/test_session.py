@@ -32,7 +32,16 @@ def test_a_cluster_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("error", [OSError("no space"), RuntimeError("first\nsecond"), ValueError("x"), TimeoutError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no space"),
+        RuntimeError("first\nsecond"),
+        ValueError("x"),
+        TimeoutError(),
+        Exception("The current node timed out during startup."),
+    ],
+)
 def test_a_ray_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception) -> None:
     def fail(**_: object) -> None:
         raise error
@@ -41,7 +50,7 @@ def test_a_ray_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", fail)
     with pytest.raises(
-        ClusterError, match=r"^Ray at this machine cannot be used \(.+\): 'conical doctor' looks at"
+        ClusterError, match=r"^Ray at this machine cannot be used \(.+\): look with 'conical doctor', end other"
     ) as one:
         session.connect(tmp_path)
     assert "\n" not in str(one.value)
