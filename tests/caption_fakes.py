@@ -7,7 +7,9 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,3 +73,66 @@ class DyingCaptioner(GreyCaptioner):
         (self._folder / "deaths" / str(os.getpid())).touch()
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
+
+
+class MoodyCaptioner(GreyCaptioner):
+    """Refuses the clips that the file `mood` names, and notes the levels of each batch in `asked`."""
+
+    def caption(
+        self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str], *, seeds: Sequence[int]
+    ) -> list[CaptionText]:
+        refused = (self._folder / "mood").read_text().split()
+        levels = [int(clip[0, 0, 0, 0]) for clip in frames]
+        with (self._folder / "asked").open("a") as file:
+            file.write(",".join(map(str, levels)) + "\n")
+        texts = [f"level {level}" if f"v{level:02}" not in refused else "I cannot help with that." for level in levels]
+        return [CaptionText(text=text, tokens_out=1, truncated=False) for text in texts]
+
+
+class MoodySingleCaptioner(MoodyCaptioner):
+    """The same, each row by itself."""
+
+    @classmethod
+    def describe(cls, options: CaptionOptions) -> CaptionerCard:
+        return replace(super().describe(options), is_row_by_row=True)
+
+
+class OddCaptioner(GreyCaptioner):
+    """Gives another odd answer for each level."""
+
+    def caption(
+        self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str], *, seeds: Sequence[int]
+    ) -> list[CaptionText]:
+        return [self._answer(int(clip[0, 0, 0, 0])) for clip in frames]
+
+    def _answer(self, level: int) -> Any:
+        if level == 6:
+            raise MemoryError("too\x00large")
+        texts = {
+            0: "a fine text",
+            1: [{"text": "parts "}, {"text": "of a text"}],
+            2: "half \ud800",
+            3: "nul\x00",
+            4: None,
+        }
+        odd = {
+            5: "a bare text",
+            7: None,
+            8: CaptionText(text="", tokens_out=0, truncated=False, error="out of tokens \ud800"),
+        }
+        texts |= {9: "<think>hm"}
+        return CaptionText(text=texts[level], tokens_out=1, truncated=False) if level in texts else odd[level]
+
+
+class NoAnswersCaptioner(GreyCaptioner):
+    """Gives nothing at all."""
+
+    def caption(self, *_: object, **__: object) -> Any:
+        return None
+
+
+class FewAnswersCaptioner(GreyCaptioner):
+    """Yields nothing for every row."""
+
+    def caption(self, *_: object, **__: object) -> Any:
+        yield from ()

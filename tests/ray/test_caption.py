@@ -14,9 +14,10 @@ import pytest
 import conical
 from caption_fakes import FOLDER_VARIABLE, NUM_FRAMES, POISON_LEVEL
 from conical.captioning import CaptionOptions
-from conical.core.errors import ClusterError, ConfigError
+from conical.core.errors import ClusterError, ConfigError, DataError
+from conical.core.progress import Progress
 from conical.core.records import SampledFrames, VideoRecord
-from conical.on_ray.caption import run_captioning
+from conical.on_ray.caption import refuse_mostly_failed, run_captioning
 from conical.store import CaptionLedger, FrameRow, FrameStore
 
 pytestmark = pytest.mark.ray
@@ -99,13 +100,13 @@ def undisturbed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_each_text_belongs_to_its_clip_and_prompt(tmp_path: Path) -> None:
     ledger = CaptionLedger(tmp_path / "captions")
-    progress: list[tuple[int, int]] = []
+    progress: list[Progress] = []
     run_captioning(
         records(),
         frames=frame_store(tmp_path),
         ledger=ledger,
         options=options(),
-        report=lambda *step: progress.append(step),
+        report=progress.append,
     )
     rows = ledger.records()
     assert len(rows) == 3 * NUM_VIDEOS
@@ -113,11 +114,11 @@ def test_each_text_belongs_to_its_clip_and_prompt(tmp_path: Path) -> None:
         number = int(row.video_id[1:])
         assert row.text.startswith(f"level {number} asked")
         assert (f"caption of {number}" in row.text) == (row.prompt_id == "A")
-        assert (row.status, row.tokens_out, row.truncated) == ("ok", number, number == 3)
+        assert (row.tokens_out, row.truncated) == (number, number == 3)
         assert (row.captioner, row.model, row.revision) == ("caption_fakes:GreyCaptioner", "grey", "1")
     # 10 clips by 3 are 4 units
     assert len(progress) == 4
-    assert progress[-1] == (30, 30)
+    assert progress[-1] == Progress(stage="caption", done=30, total=30, unit="captions")
 
 
 def test_an_actor_killed_midway_leaves_the_ledger_of_an_undisturbed_run(
@@ -126,8 +127,8 @@ def test_an_actor_killed_midway_leaves_the_ledger_of_an_undisturbed_run(
     (folder / "slow").touch()
     killed: list[int] = []
 
-    def kill_the_actor(done: int, total: int) -> None:
-        if not killed and done < total:
+    def kill_the_actor(progress: Progress) -> None:
+        if not killed and progress.done < progress.total:
             killed.extend(int(file.name) for file in (folder / "pids").iterdir())
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
@@ -182,12 +183,89 @@ def test_what_cannot_be_captioned_is_counted_and_named_and_the_job_goes_on(tmp_p
     ledger = CaptionLedger(tmp_path / "captions")
     summary = run_captioning(clips, frames=frames, ledger=ledger, options=options())
     assert (summary.ok, summary.failed, summary.skipped_without_frames) == (8, 4, 3)
-    assert {row.status for row in ledger.records() if row.video_id == "v02"} == {"caption_failed"}
-    messages = {(failure.video_id, failure.message) for failure in ledger.failures()}
-    assert ("v04", "prompt A, sample 0: prompt A reads the human caption, but the clip has none") in messages
-    assert ("v02", "prompt B, sample 0: RuntimeError: cannot look at level 99") in messages
-    again = run_captioning(clips, frames=frames, ledger=ledger, options=options())
-    assert (again.ok, again.failed, again.skipped, again.skipped_without_frames) == (0, 0, 12, 3)
+    assert not [row for row in ledger.records() if row.video_id == "v02"]
+    reasons = {(failure.video_id, failure.prompt_id): failure.reason for failure in ledger.failures()}
+    assert reasons == {
+        ("v04", "A"): "prompt A reads the human caption, but the clip has none",
+        **{("v02", prompt): "RuntimeError: cannot look at level 99" for prompt in "ABC"},
+    }
+    assert list(summary.failures) == ledger.failures()
+    kept = options(retry_failed=False)
+    again = run_captioning(clips, frames=frames, ledger=ledger, options=kept, connect=must_not_connect)
+    assert (again.ok, again.failed, again.skipped, again.skipped_failed, again.skipped_without_frames) == (
+        0,
+        0,
+        8,
+        4,
+        3,
+    )
+    assert again.failures == summary.failures
+
+
+def test_what_failed_is_tried_again_and_what_was_written_stays_as_it_is(folder: Path, tmp_path: Path) -> None:
+    frames, ledger = frame_store(tmp_path, levels={"v00": 0, "v01": 1, "v02": 2}), CaptionLedger(tmp_path / "captions")
+    moody = options("MoodyCaptioner", batch_size=2)
+    (folder / "mood").write_text("v01 v02")
+    first = run_captioning(records(3), frames=frames, ledger=ledger, options=moody)
+    assert (first.ok, first.failed) == (3, 6)
+    assert {failure.reason for failure in first.failures} == {'refusal: "I cannot help with that."'}
+    written = {row.key: row.text for row in ledger.records()}
+    with pytest.raises(DataError, match=r"^2 of 3 texts of prompt A failed: 2x refusal: .* tries failed texts again"):
+        refuse_mostly_failed(first, ledger)
+    (folder / "mood").write_text("v02")
+    second = run_captioning(records(3), frames=frames, ledger=ledger, options=moody)
+    assert (second.ok, second.failed, second.skipped) == (3, 3, 3)
+    refuse_mostly_failed(second, ledger)
+    (folder / "mood").write_text("")
+    third = run_captioning(records(3), frames=frames, ledger=ledger, options=moody)
+    assert (third.ok, third.failed, third.skipped, third.failures) == (3, 0, 6, ())
+    assert {row.key: row.text for row in ledger.records()}.items() >= written.items()
+    assert not list(ledger.path.glob("failures*"))
+
+
+def test_answers_of_any_form_cost_their_rows_and_not_the_stage(tmp_path: Path) -> None:
+    ledger = CaptionLedger(tmp_path / "captions")
+    frames = frame_store(tmp_path)
+    summary = run_captioning(records(), frames=frames, ledger=ledger, options=options("OddCaptioner", prompts=("B",)))
+    reasons = {failure.video_id: failure.reason for failure in summary.failures}
+    assert {row.video_id: row.text for row in ledger.records()} == {"v00": "a fine text", "v01": "parts of a text"}
+    assert reasons == {
+        "v02": 'half a character (lone surrogate): "half \\ud800"',
+        "v03": 'control character U+0000: "nul\\x00"',
+        "v04": "empty text",
+        "v05": "no CaptionText: a str",
+        "v06": "MemoryError: too\\x00large",
+        "v07": "no CaptionText: a NoneType",
+        "v08": "out of tokens \\ud800",
+        "v09": 'cut off in mid-thought: "<think>hm"',
+    }
+
+
+@pytest.mark.parametrize("name", ["NoAnswersCaptioner", "FewAnswersCaptioner"])
+def test_a_captioner_that_gives_another_number_of_answers_fails_its_rows(tmp_path: Path, name: str) -> None:
+    ledger = CaptionLedger(tmp_path / "captions")
+    summary = run_captioning(
+        records(2),
+        frames=frame_store(tmp_path, levels={"v00": 0, "v01": 1}),
+        ledger=ledger,
+        options=options(name, prompts=("B",)),
+    )
+    assert (summary.ok, summary.failed) == (0, 2)
+    with pytest.raises(
+        DataError, match=r"^2 of 2 texts of prompt B failed: 2x (ValueError: the captioner gave 0|TypeErr)"
+    ):
+        refuse_mostly_failed(summary, ledger)
+
+
+def test_a_captioner_that_asks_row_by_row_is_asked_for_missing_rows_only(folder: Path, tmp_path: Path) -> None:
+    frames, ledger = frame_store(tmp_path, levels={"v00": 0, "v01": 1, "v02": 2}), CaptionLedger(tmp_path / "captions")
+    single = options("MoodySingleCaptioner", prompts=("B",))
+    (folder / "asked").unlink(missing_ok=True)
+    (folder / "mood").write_text("v01")
+    run_captioning(records(3), frames=frames, ledger=ledger, options=single)
+    (folder / "mood").write_text("")
+    run_captioning(records(3), frames=frames, ledger=ledger, options=single)
+    assert (folder / "asked").read_text().split() == ["0,1,2", "1"]
 
 
 @pytest.mark.parametrize(
