@@ -68,7 +68,7 @@ class RunLog:
                 config=experiment.to_dict(),
                 data_hashes=dict(identity.depends_on.data),
                 environment=environment(),
-                supplements=identity.source.supplement_counts,
+                supplements=identity.source.supplement_counts if experiment.optim.epochs else (),
             )
             if note := self.record.supplements_note:
                 tracker.tag(run_id, {"conical.supplements": note})
