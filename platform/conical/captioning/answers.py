@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from conical.captioning.captioner import CaptionText
-from conical.captioning.refusals import is_refusal
+from conical.captioning.declined import is_refusal
 
 _SHOWN_CHARACTERS = 100
 _REASON_CHARACTERS = 400

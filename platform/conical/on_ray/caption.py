@@ -189,7 +189,7 @@ def refuse_mostly_failed(summary: CaptionSummary, ledger: CaptionLedger) -> None
         failed = [failure for failure in summary.failures if failure.prompt_id == prompt_id]
         if len(failed) > _MOST_FAILED * asked:
             raise DataError(
-                f"{len(failed)} of {asked} texts of prompt {prompt_id} failed: {failure_reasons(failed)}. Mend it and "
+                f"{len(failed)} of {asked} texts of prompt {prompt_id} failed: {failure_reasons(failed)}; mend it and "
                 f"run conical caption again, which tries failed texts again; what was written is kept in {ledger.path}"
             )
 

@@ -39,14 +39,16 @@ def supplements_state(experiment: Experiment, workspace: Workspace) -> StageStat
     ledger = CaptionLedger(workspace.captions(folder))
     written, failures = ledger.keys(), ledger.failures()
     parts, num_written, num_missing = [], 0, 0
-    for prompt in sorted(wanted):
+    unasked = sorted(wanted - set(experiment.captions.prompts))
+    for prompt in sorted(wanted - set(unasked)):
         keys = {row.key for row in rows if row.prompt.id == prompt}
         failed = [failure for failure in failures if failure.key in keys]
         num_written += len(keys & written)
         num_missing += len(keys - written) if keys else 1
         why = f" ({len(failed)} failed: {failure_reasons(failed)})" if failed else ""
         parts.append(f"{prompt} {len(keys & written)} of {len(keys)}{why}")
-    state = "fresh" if not num_missing else "partial" if num_written else "missing"
+    state = "fresh" if not num_missing and not unasked else "partial" if num_written else "missing"
+    parts += [f"{', '.join(unasked)} not asked for (captions.prompts)"] if unasked else []
     advice = "" if not num_missing else "; run conical caption"
     captioner = experiment.captions.captioner
     return StageState(stage="supplements", state=state, detail=f"{captioner}: {', '.join(parts)}{advice}")

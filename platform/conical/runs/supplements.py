@@ -140,7 +140,7 @@ def _refuse_missing(
     allowed = f", or allow more to be missing (captions.max_missing, now {max_missing:g})" if count.written else ""
     raise DataError(
         f"{len(missing)} of {count.asked} supplements of prompt {count.prompt_id} in {', '.join(splits)} failed: "
-        f"{failure_reasons(missing)}. Mend it and run conical caption again, which tries failed texts again{allowed}"
+        f"{failure_reasons(missing)}; mend it and run conical caption again, which tries failed texts again{allowed}"
     )
 
 

@@ -116,6 +116,10 @@ def test_supplements_are_counted_by_prompt_and_failures_named(experiment: Experi
     assert state.state == "partial"
     assert f"B {total - 2} of {total} (2 failed: 2x server answered 400: too many images)" in state.detail
     assert "run conical caption" in state.detail
+    fewer = experiment.replace({"captions.prompts": ["A", "C"]})
+    assert supplements_state(fewer, workspace).detail.endswith(
+        f"C {total} of {total}, B not asked for (captions.prompts)"
+    )
     lose_supplements(experiment, workspace, prompts=("A", "B", "C"), is_tried=False)
     assert supplements_state(experiment, workspace).state == "missing"
 

@@ -58,11 +58,11 @@ def test_all_supplements_are_there_and_nothing_is_said(experiment: Experiment, w
     ("lost", "max_missing", "message"),
     [
         # no text of one prompt, whatever is allowed and however whole the other one is
-        ({"prompts": ("B",)}, 0.9, r"^8 of 8 supplements of prompt B in train failed: 8x refusal: no\. Mend it and"),
+        ({"prompts": ("B",)}, 0.9, r"^8 of 8 supplements of prompt B in train failed: 8x refusal: no; mend it and"),
         ({"prompts": ("A", "B")}, 0.9, r"^8 of 8 supplements of prompt A in train failed"),
         ({"number": 1}, 0.0, r"^1 of 8 supplements of prompt B in train failed: .*\(captions\.max_missing, now 0\)$"),
         ({"number": 1}, 0.05, r"^1 of 8 supplements .* run conical caption again, which tries failed texts again, or"),
-        ({"number": 3}, 0.25, r"^3 of 8 supplements of prompt B in train failed: 3x refusal: no\."),
+        ({"number": 3}, 0.25, r"^3 of 8 supplements of prompt B in train failed: 3x refusal: no;"),
         ({"is_tried": False}, 0.9, r"^22 of 44 supplements of prompt A, B are not written: run caption first$"),
         ({"number": 1, "is_tried": False}, 0.9, r"^1 of 44 supplements of prompt A, B are not written: run caption"),
     ],
