@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _BUSY = (408, 429, 500, 502, 503, 504)
 _REFUSED_ROW = (400, 413, 422)
 _ASKS_TO_WAIT = (429, 503)
+_MAY_BE_OF_THE_ROW = (408, 500)
 _PROXY_MAY_SAY = (403, 502, 503, 504)
 _FIRST_PAUSE_SECONDS = 0.5
 _MOST_BYTES = 1 << 23
@@ -31,11 +32,13 @@ class NotServedError(Exception):
     Args:
         problem: why, one line.
         is_final: no other request would fare better.
+        may_be_of_the_row: what was asked may have broken it, as a broken frame breaks a decoder.
     """
 
-    def __init__(self, problem: str, *, is_final: bool) -> None:
+    def __init__(self, problem: str, *, is_final: bool = False, may_be_of_the_row: bool = False) -> None:
         super().__init__(problem)
         self.is_final = is_final
+        self.may_be_of_the_row = may_be_of_the_row
 
 
 class RefusedRowError(Exception):
@@ -96,7 +99,7 @@ class ChatServer:
         """
         import httpx2
 
-        problem, asked_pause = "", 0.0
+        problem, asked_pause, is_of_row = "", 0.0, False
         for attempt in range(self._endpoint.max_retries + 1):
             if attempt:
                 own_pause = _FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
@@ -105,6 +108,7 @@ class ChatServer:
                 response, answer = self._post(body)
             except httpx2.RequestError as error:
                 problem, asked_pause = self._problem(error), 0.0
+                is_of_row = isinstance(error, (httpx2.ReadTimeout, httpx2.RemoteProtocolError, httpx2.DecodingError))
                 continue
             if response.status_code == 200:
                 return answer
@@ -114,9 +118,10 @@ class ChatServer:
             problem = self._by_way_of_proxy(response.status_code, words) + _to_elsewhere(response)
             if response.status_code not in _BUSY:
                 raise NotServedError(problem, is_final=True)
+            is_of_row = response.status_code in _MAY_BE_OF_THE_ROW
             asks = response.status_code in _ASKS_TO_WAIT
             asked_pause = seconds_to_wait(response.headers.get("retry-after", "")) if asks else 0.0
-        raise NotServedError(problem, is_final=False)
+        raise NotServedError(problem, may_be_of_the_row=is_of_row)
 
     def _post(self, body: bytes) -> tuple[httpx2.Response, bytes]:
         """One request; its time limit holds for the whole, however slowly the answer drips."""

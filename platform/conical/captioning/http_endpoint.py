@@ -18,14 +18,18 @@ from conical.captioning.options import CaptionOptions
 from conical.core.errors import ClusterError, ConfigError
 
 _JPEG_QUALITY = 90
+# A request that breaks the server breaks it again in a re-run, which may ask for nothing else; so many in a row are no
+# matter of their content.
+_UNSERVED_IN_A_ROW = 8
 _SEED_BITS = 31  # servers read the seed as a signed 32-bit number
 
 
 class HttpEndpointCaptioner:
     """Captions videos by requests to `<url>/chat/completions`.
 
-    A server that is away, too slow or refuses the key ends the job. A request that it refuses for its content is a
-    failure of that row alone, and so is one that it cannot serve while it serves others of the batch.
+    A server that is away, busy for too long or refuses the key ends the job. A request that it refuses for its content
+    is a failure of that row alone, and so is one that it breaks on (status 500, no end of the answer), unless it serves
+    no other.
 
     Args:
         options: model name, endpoint, generation settings.
@@ -40,6 +44,7 @@ class HttpEndpointCaptioner:
         self._concurrency = options.endpoint.concurrency
         self._generation = options.generation
         self._server = ChatServer(options.endpoint)
+        self._unserved_in_a_row = 0
 
     @classmethod
     def describe(cls, options: CaptionOptions) -> CaptionerCard:
@@ -73,14 +78,21 @@ class HttpEndpointCaptioner:
         check_frames(frames, self.card)
         with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
             answers = list(pool.map(self._caption_one, frames, prompts, seeds))
-        problems = [answer for answer in answers if isinstance(answer, NotServedError)]
-        final = next((problem for problem in problems if problem.is_final), None)
-        if final or (problems and len(problems) == len(answers)):
-            raise ClusterError(
-                f"the caption server at {self._server.url} does not serve ({final or problems[0]}): "
-                f"{self._server.advice}; finished captions are kept"
-            )
+        self._refuse_dead_server(answers)
         return [failed_answer(str(answer)) if isinstance(answer, NotServedError) else answer for answer in answers]
+
+    def _refuse_dead_server(self, answers: Sequence[CaptionText | NotServedError]) -> None:
+        problems = [answer for answer in answers if isinstance(answer, NotServedError)]
+        is_served = len(problems) < len(answers)
+        self._unserved_in_a_row = 0 if is_served else self._unserved_in_a_row + len(problems)
+        fatal = [problem for problem in problems if problem.is_final or not (is_served or problem.may_be_of_the_row)]
+        if self._unserved_in_a_row >= _UNSERVED_IN_A_ROW:
+            fatal = fatal or problems
+        if fatal:
+            raise ClusterError(
+                f"the caption server at {self._server.url} does not serve ({fatal[0]}): {self._server.advice}; "
+                "finished captions are kept"
+            )
 
     def _caption_one(self, clip: NDArray[np.uint8], prompt: str, seed: int) -> CaptionText | NotServedError:
         images = [{"type": "image_url", "image_url": {"url": _jpeg_url(frame)}} for frame in clip]

@@ -76,6 +76,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
             return
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.handle_error = lambda *_: None  # clients that go away are part of the tests
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     fake.url = f"http://127.0.0.1:{httpd.server_port}/v1"
@@ -228,27 +229,27 @@ def flood(handler: BaseHTTPRequestHandler) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "problem"),
+    ("reply", "seconds", "problem"),
     [
-        (hang, "no answer within 0.2 s"),
-        (drip, "no answer within 0.2 s"),
-        (close_midway, "closed connection"),
-        (flood, "an answer of more than"),
+        (hang, 0.2, "no answer within 0.2 s"),
+        (drip, 0.2, "no answer within 0.2 s"),
+        (close_midway, 60.0, "closed connection"),
+        (flood, 60.0, "an answer of more than"),
     ],
 )
 def test_a_server_that_hangs_or_breaks_off_is_asked_again_and_then_named(
-    server: FakeServer, reply: Any, problem: str, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, reply: Any, seconds: float, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat_server, "_MOST_BYTES", 1 << 16)
     server.answers = [reply]
     with pytest.raises(ClusterError, match=problem):
-        captioner_at(server.url, timeout_seconds=0.2, max_retries=1).caption([CLIP], ["x"], seeds=[0])
-    assert len(server.requests) == 2
-    server.answers = [reply, answer("done")]
-    server.requests.clear()
-    patient = captioner_at(server.url, timeout_seconds=5.0) if reply is close_midway else None
-    if patient:
-        assert patient.caption([CLIP], ["x"], seeds=[0])[0].text == "done"
+        captioner_at(server.url, timeout_seconds=seconds, max_retries=1).caption([CLIP] * 8, ["x"] * 8, seeds=[0] * 8)
+    assert len(server.requests) == 16
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(server: FakeServer) -> None:
+    server.answers = [close_midway, answer("done")]
+    assert captioner_at(server.url).caption([CLIP], ["x"], seeds=[0])[0].text == "done"
 
 
 def test_a_request_that_cannot_be_served_costs_its_row_while_others_are_served(server: FakeServer) -> None:
@@ -256,6 +257,17 @@ def test_a_request_that_cannot_be_served_costs_its_row_while_others_are_served(s
     texts = captioner_at(server.url, concurrency=1).caption([CLIP] * 3, ["x"] * 3, seeds=[0] * 3)
     assert [text.text for text in texts] == ["one", "", "two"]
     assert texts[1].error == "server answered 500: crash"
+
+
+def test_requests_that_break_the_server_end_the_job_when_it_serves_no_other(server: FakeServer) -> None:
+    server.answers = [(500, "crash")]
+    captioner = captioner_at(server.url, max_retries=0)
+    # as a re-run may ask for nothing but what failed before
+    for _ in range(7):
+        (text,) = captioner.caption([CLIP], ["x"], seeds=[0])
+        assert text.error == "server answered 500: crash"
+    with pytest.raises(ClusterError, match=r"does not serve .server answered 500: crash"):
+        captioner.caption([CLIP], ["x"], seeds=[0])
 
 
 @pytest.mark.parametrize("status", [429, 503])
