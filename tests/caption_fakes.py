@@ -16,11 +16,47 @@ from numpy.typing import NDArray
 
 from conical.captioning import CaptionerCard, CaptionOptions, CaptionText
 from conical.core.errors import ClusterError, ConfigError
+from conical.core.records import SampledFrames, VideoRecord
+from conical.store import FrameRow, FrameStore
 
 # Folder through which a test and the workers speak: `pids/` holds a file per actor, `slow` makes batches take a while.
 FOLDER_VARIABLE = "CONICAL_TEST_FAKES"
 POISON_LEVEL = 99
 NUM_FRAMES = 2
+NUM_VIDEOS = 10
+
+
+def records(count: int = NUM_VIDEOS) -> list[VideoRecord]:
+    return [
+        VideoRecord(video_id=f"v{number:02}", uri=f"{number}.mp4", split="train", captions=(f"caption of {number}",))
+        for number in range(count)
+    ]
+
+
+def frame_store(path: Path, *, levels: dict[str, int] | None = None) -> FrameStore:
+    """Clips of one grey level each, by default their number."""
+    levels = levels or {record.video_id: number for number, record in enumerate(records())}
+    recipe = {"num_frames": NUM_FRAMES, "size": 8, "codec": "raw", "jpeg_quality": 95}
+    store = FrameStore(path / "frames", recipe=recipe, recipe_hash="recipe")
+    rows = [
+        FrameRow(
+            video_id=video_id,
+            fingerprint=f"file of {video_id}",
+            sampled=SampledFrames(
+                frames=np.full((NUM_FRAMES, 8, 8, 3), level, np.uint8),
+                frame_indices=(0, 1),
+                pts_seconds=(0.0, 0.1),
+                decoder="none",
+            ),
+        )
+        for video_id, level in levels.items()
+    ]
+    store.write_part("all", rows)
+    return store
+
+
+def options(name: str = "GreyCaptioner", **changes: Any) -> CaptionOptions:
+    return CaptionOptions(captioner=f"caption_fakes:{name}", **({"batch_size": 3} | changes))
 
 
 class GreyCaptioner:

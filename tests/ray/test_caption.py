@@ -6,23 +6,18 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 import conical
-from caption_fakes import FOLDER_VARIABLE, NUM_FRAMES, POISON_LEVEL
-from conical.captioning import CaptionOptions
-from conical.core.errors import ClusterError, ConfigError, DataError
+from caption_fakes import FOLDER_VARIABLE, NUM_VIDEOS, POISON_LEVEL, frame_store, options, records
+from conical.core.errors import ClusterError, ConfigError
 from conical.core.progress import Progress
-from conical.core.records import SampledFrames, VideoRecord
-from conical.on_ray.caption import refuse_mostly_failed, run_captioning
-from conical.store import CaptionLedger, FrameRow, FrameStore
+from conical.core.records import VideoRecord
+from conical.on_ray.caption import run_captioning
+from conical.store import CaptionLedger, FrameStore
 
 pytestmark = pytest.mark.ray
-
-NUM_VIDEOS = 10
 
 
 @pytest.fixture(scope="module")
@@ -53,39 +48,6 @@ def quiet_fakes(folder: Path) -> None:
         for file in (folder / name).iterdir():
             file.unlink()
     (folder / "slow").unlink(missing_ok=True)
-
-
-def records(count: int = NUM_VIDEOS) -> list[VideoRecord]:
-    return [
-        VideoRecord(video_id=f"v{number:02}", uri=f"{number}.mp4", split="train", captions=(f"caption of {number}",))
-        for number in range(count)
-    ]
-
-
-def frame_store(path: Path, *, levels: dict[str, int] | None = None) -> FrameStore:
-    """Clips of one grey level each, by default their number."""
-    levels = levels or {record.video_id: number for number, record in enumerate(records())}
-    recipe = {"num_frames": NUM_FRAMES, "size": 8, "codec": "raw", "jpeg_quality": 95}
-    store = FrameStore(path / "frames", recipe=recipe, recipe_hash="recipe")
-    rows = [
-        FrameRow(
-            video_id=video_id,
-            fingerprint=f"file of {video_id}",
-            sampled=SampledFrames(
-                frames=np.full((NUM_FRAMES, 8, 8, 3), level, np.uint8),
-                frame_indices=(0, 1),
-                pts_seconds=(0.0, 0.1),
-                decoder="none",
-            ),
-        )
-        for video_id, level in levels.items()
-    ]
-    store.write_part("all", rows)
-    return store
-
-
-def options(name: str = "GreyCaptioner", **changes: Any) -> CaptionOptions:
-    return CaptionOptions(captioner=f"caption_fakes:{name}", **({"batch_size": 3} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -200,72 +162,6 @@ def test_what_cannot_be_captioned_is_counted_and_named_and_the_job_goes_on(tmp_p
         3,
     )
     assert again.failures == summary.failures
-
-
-def test_what_failed_is_tried_again_and_what_was_written_stays_as_it_is(folder: Path, tmp_path: Path) -> None:
-    frames, ledger = frame_store(tmp_path, levels={"v00": 0, "v01": 1, "v02": 2}), CaptionLedger(tmp_path / "captions")
-    moody = options("MoodyCaptioner", batch_size=2)
-    (folder / "mood").write_text("v01 v02")
-    first = run_captioning(records(3), frames=frames, ledger=ledger, options=moody)
-    assert (first.ok, first.failed) == (3, 6)
-    assert {failure.reason for failure in first.failures} == {'refusal: "I cannot help with that."'}
-    written = {row.key: row.text for row in ledger.records()}
-    with pytest.raises(DataError, match=r"^2 of 3 texts of prompt A failed: 2x refusal: .* tries failed texts again"):
-        refuse_mostly_failed(first, ledger)
-    (folder / "mood").write_text("v02")
-    second = run_captioning(records(3), frames=frames, ledger=ledger, options=moody)
-    assert (second.ok, second.failed, second.skipped) == (3, 3, 3)
-    refuse_mostly_failed(second, ledger)
-    (folder / "mood").write_text("")
-    third = run_captioning(records(3), frames=frames, ledger=ledger, options=moody)
-    assert (third.ok, third.failed, third.skipped, third.failures) == (3, 0, 6, ())
-    assert {row.key: row.text for row in ledger.records()}.items() >= written.items()
-    assert not list(ledger.path.glob("failures*"))
-
-
-def test_answers_of_any_form_cost_their_rows_and_not_the_stage(tmp_path: Path) -> None:
-    ledger = CaptionLedger(tmp_path / "captions")
-    frames = frame_store(tmp_path)
-    summary = run_captioning(records(), frames=frames, ledger=ledger, options=options("OddCaptioner", prompts=("B",)))
-    reasons = {failure.video_id: failure.reason for failure in summary.failures}
-    assert {row.video_id: row.text for row in ledger.records()} == {"v00": "a fine text", "v01": "parts of a text"}
-    assert reasons == {
-        "v02": 'half a character (lone surrogate): "half \\ud800"',
-        "v03": 'control character U+0000: "nul\\x00"',
-        "v04": "empty text",
-        "v05": "no CaptionText: a str",
-        "v06": "MemoryError: too\\x00large",
-        "v07": "no CaptionText: a NoneType",
-        "v08": "out of tokens \\ud800",
-        "v09": 'cut off in mid-thought: "<think>hm"',
-    }
-
-
-@pytest.mark.parametrize("name", ["NoAnswersCaptioner", "FewAnswersCaptioner"])
-def test_a_captioner_that_gives_another_number_of_answers_fails_its_rows(tmp_path: Path, name: str) -> None:
-    ledger = CaptionLedger(tmp_path / "captions")
-    summary = run_captioning(
-        records(2),
-        frames=frame_store(tmp_path, levels={"v00": 0, "v01": 1}),
-        ledger=ledger,
-        options=options(name, prompts=("B",)),
-    )
-    assert (summary.ok, summary.failed) == (0, 2)
-    with pytest.raises(
-        DataError, match=r"^2 of 2 texts of prompt B failed: 2x (ValueError: the captioner gave 0|TypeErr)"
-    ):
-        refuse_mostly_failed(summary, ledger)
-
-
-def test_a_captioner_that_asks_row_by_row_is_asked_for_missing_rows_only(folder: Path, tmp_path: Path) -> None:
-    frames, ledger = frame_store(tmp_path, levels={"v00": 0, "v01": 1, "v02": 2}), CaptionLedger(tmp_path / "captions")
-    single = options("MoodySingleCaptioner", prompts=("B",))
-    (folder / "asked").unlink(missing_ok=True)
-    (folder / "mood").write_text("v01")
-    run_captioning(records(3), frames=frames, ledger=ledger, options=single)
-    (folder / "mood").write_text("")
-    run_captioning(records(3), frames=frames, ledger=ledger, options=single)
-    assert (folder / "asked").read_text().split() == ["0,1,2", "1"]
 
 
 @pytest.mark.parametrize(

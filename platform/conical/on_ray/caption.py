@@ -96,7 +96,7 @@ def caption(
         connect=partial(connect_to_ray, workspace.logs),
         report=report,
     )
-    refuse_mostly_failed(summary, ledger)
+    refuse_mostly_failed(summary, ledger, allowed=experiment.captions.max_missing)
     return summary
 
 
@@ -179,15 +179,18 @@ def run_captioning(
     )
 
 
-def refuse_mostly_failed(summary: CaptionSummary, ledger: CaptionLedger) -> None:
+def refuse_mostly_failed(summary: CaptionSummary, ledger: CaptionLedger, *, allowed: float = 0.0) -> None:
     """End with an error where captioning did not work, whatever it left in the ledger.
 
+    Args:
+        allowed: share of a prompt's texts that may be missing, where that is more than half.
+
     Raises:
-        DataError: more than half of the texts of a prompt could not be written.
+        DataError: more than half of the texts of a prompt could not be written, and more than is allowed.
     """
     for prompt_id, asked in summary.asked.items():
         failed = [failure for failure in summary.failures if failure.prompt_id == prompt_id]
-        if len(failed) > _MOST_FAILED * asked:
+        if len(failed) > max(_MOST_FAILED, allowed) * asked:
             raise DataError(
                 f"{len(failed)} of {asked} texts of prompt {prompt_id} failed: {failure_reasons(failed)}; mend it and "
                 f"run conical caption again, which tries failed texts again; what was written is kept in {ledger.path}"
