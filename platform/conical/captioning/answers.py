@@ -18,11 +18,10 @@ _MOST_TOKENS = 1 << 31
 _MOST_CHARACTERS = 10_000  # some 2,000 words; [CEO25]'s supplements have fewer than 100
 
 # Words that a model wraps its thoughts in: <think>, [THINK] (Magistral), ◁think▷ (Kimi-VL)
-_OPENING = r"(?:<(?:think|thinking|thought|reasoning)>|\[THINK\]|◁think▷)"
-_CLOSING = r"(?:</(?:think|thinking|thought|reasoning)>|\[/THINK\]|◁/think▷)"
-_THOUGHT = re.compile(rf"{_OPENING}.*?{_CLOSING}", re.IGNORECASE | re.DOTALL)
-_THOUGHT_BEGINS = re.compile(_OPENING, re.IGNORECASE)
-_THOUGHT_ENDS = re.compile(_CLOSING, re.IGNORECASE)
+_THOUGHT = re.compile(
+    r"<(?P<close>/?)(?:think|thinking|thought|reasoning)>|\[(?P<close_b>/?)THINK\]|◁(?P<close_k>/?)think▷",
+    re.IGNORECASE,
+)
 _ANSWER_MARKS = re.compile(r"</?answer>", re.IGNORECASE)
 
 # A Chinese or Japanese character is a word of its own: no blanks stand between words there. Numbers are left out, so
@@ -125,12 +124,20 @@ def _caption_in(text: str) -> str:
 
 
 def _without_thoughts(text: str) -> str:
-    text = _THOUGHT.sub(" ", text)
-    # templates that begin the thought themselves leave its end alone in the answer
-    text = _THOUGHT_ENDS.split(text)[-1]
-    if _THOUGHT_BEGINS.search(text):
+    """The text outside of thoughts, read once from left to right: an answer may hold a million openings."""
+    outside: list[str] = []
+    begin, is_thinking = 0, False
+    for mark in _THOUGHT.finditer(text):
+        if any(mark.groupdict().values()):
+            if not is_thinking:
+                outside.clear()  # a template began the thought, so the answer holds its end alone
+            begin, is_thinking = mark.end(), False
+        elif not is_thinking:
+            outside.append(text[begin : mark.start()])
+            is_thinking = True
+    if is_thinking:
         raise ValueError("cut off in mid-thought")
-    return text
+    return " ".join([*outside, text[begin:]])
 
 
 def _is_loop(text: str) -> bool:

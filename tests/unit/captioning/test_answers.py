@@ -64,6 +64,8 @@ def test_a_caption_is_taken_out_of_an_answer(raw: Any, text: str) -> None:
         ([{"type": "image"}, 3], "a list without a text: "),
         ("<think>The user wants a caption and I", 'cut off in mid-thought: "<think>The user wants'),
         (f"Hm.</think> {GOOD} <think>but", "cut off in mid-thought: "),
+        ("<think>" * 200_000, "cut off in mid-thought: "),
+        ("</think>" * 200_000, "empty text: "),
         ("a cat \ud800 sits", 'half a character (lone surrogate): "a cat \\ud800 sits"'),
         ("a cat \udfff", "half a character (lone surrogate): "),
         ("a cat\x00 sits", 'control character U+0000: "a cat\\x00 sits"'),
