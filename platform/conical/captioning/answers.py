@@ -87,7 +87,7 @@ def _joined(raw: Any) -> str:
     if raw is None:
         raise ValueError("empty text")
     if not isinstance(raw, (list, tuple)):
-        raise ValueError(f"not a text but a {type(raw).__name__}")
+        raise ValueError(f"not a text but {type(raw).__name__}")
     parts = [part.get("text") if isinstance(part, dict) else part for part in raw]
     texts = [part for part in parts if isinstance(part, str)]
     if raw and not texts:
