@@ -6,22 +6,18 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 import conical
-from caption_fakes import FOLDER_VARIABLE, NUM_FRAMES, POISON_LEVEL
-from conical.captioning import CaptionOptions
+from caption_fakes import FOLDER_VARIABLE, NUM_VIDEOS, POISON_LEVEL, frame_store, options, records
 from conical.core.errors import ClusterError, ConfigError
-from conical.core.records import SampledFrames, VideoRecord
+from conical.core.progress import Progress
+from conical.core.records import VideoRecord
 from conical.on_ray.caption import run_captioning
-from conical.store import CaptionLedger, FrameRow, FrameStore
+from conical.store import CaptionLedger, FrameStore
 
 pytestmark = pytest.mark.ray
-
-NUM_VIDEOS = 10
 
 
 @pytest.fixture(scope="module")
@@ -54,39 +50,6 @@ def quiet_fakes(folder: Path) -> None:
     (folder / "slow").unlink(missing_ok=True)
 
 
-def records(count: int = NUM_VIDEOS) -> list[VideoRecord]:
-    return [
-        VideoRecord(video_id=f"v{number:02}", uri=f"{number}.mp4", split="train", captions=(f"caption of {number}",))
-        for number in range(count)
-    ]
-
-
-def frame_store(path: Path, *, levels: dict[str, int] | None = None) -> FrameStore:
-    """Clips of one grey level each, by default their number."""
-    levels = levels or {record.video_id: number for number, record in enumerate(records())}
-    recipe = {"num_frames": NUM_FRAMES, "size": 8, "codec": "raw", "jpeg_quality": 95}
-    store = FrameStore(path / "frames", recipe=recipe, recipe_hash="recipe")
-    rows = [
-        FrameRow(
-            video_id=video_id,
-            fingerprint=f"file of {video_id}",
-            sampled=SampledFrames(
-                frames=np.full((NUM_FRAMES, 8, 8, 3), level, np.uint8),
-                frame_indices=(0, 1),
-                pts_seconds=(0.0, 0.1),
-                decoder="none",
-            ),
-        )
-        for video_id, level in levels.items()
-    ]
-    store.write_part("all", rows)
-    return store
-
-
-def options(name: str = "GreyCaptioner", **changes: Any) -> CaptionOptions:
-    return CaptionOptions(captioner=f"caption_fakes:{name}", **({"batch_size": 3} | changes))
-
-
 @pytest.fixture(scope="module")
 def undisturbed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "pids").mkdir(exist_ok=True)
@@ -99,13 +62,13 @@ def undisturbed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_each_text_belongs_to_its_clip_and_prompt(tmp_path: Path) -> None:
     ledger = CaptionLedger(tmp_path / "captions")
-    progress: list[tuple[int, int]] = []
+    progress: list[Progress] = []
     run_captioning(
         records(),
         frames=frame_store(tmp_path),
         ledger=ledger,
         options=options(),
-        report=lambda *step: progress.append(step),
+        report=progress.append,
     )
     rows = ledger.records()
     assert len(rows) == 3 * NUM_VIDEOS
@@ -113,11 +76,11 @@ def test_each_text_belongs_to_its_clip_and_prompt(tmp_path: Path) -> None:
         number = int(row.video_id[1:])
         assert row.text.startswith(f"level {number} asked")
         assert (f"caption of {number}" in row.text) == (row.prompt_id == "A")
-        assert (row.status, row.tokens_out, row.truncated) == ("ok", number, number == 3)
+        assert (row.tokens_out, row.truncated) == (number, number == 3)
         assert (row.captioner, row.model, row.revision) == ("caption_fakes:GreyCaptioner", "grey", "1")
     # 10 clips by 3 are 4 units
     assert len(progress) == 4
-    assert progress[-1] == (30, 30)
+    assert progress[-1] == Progress(stage="caption", done=30, total=30, unit="captions")
 
 
 def test_an_actor_killed_midway_leaves_the_ledger_of_an_undisturbed_run(
@@ -126,8 +89,8 @@ def test_an_actor_killed_midway_leaves_the_ledger_of_an_undisturbed_run(
     (folder / "slow").touch()
     killed: list[int] = []
 
-    def kill_the_actor(done: int, total: int) -> None:
-        if not killed and done < total:
+    def kill_the_actor(progress: Progress) -> None:
+        if not killed and progress.done < progress.total:
             killed.extend(int(file.name) for file in (folder / "pids").iterdir())
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
@@ -182,12 +145,23 @@ def test_what_cannot_be_captioned_is_counted_and_named_and_the_job_goes_on(tmp_p
     ledger = CaptionLedger(tmp_path / "captions")
     summary = run_captioning(clips, frames=frames, ledger=ledger, options=options())
     assert (summary.ok, summary.failed, summary.skipped_without_frames) == (8, 4, 3)
-    assert {row.status for row in ledger.records() if row.video_id == "v02"} == {"caption_failed"}
-    messages = {(failure.video_id, failure.message) for failure in ledger.failures()}
-    assert ("v04", "prompt A, sample 0: prompt A reads the human caption, but the clip has none") in messages
-    assert ("v02", "prompt B, sample 0: RuntimeError: cannot look at level 99") in messages
-    again = run_captioning(clips, frames=frames, ledger=ledger, options=options())
-    assert (again.ok, again.failed, again.skipped, again.skipped_without_frames) == (0, 0, 12, 3)
+    assert not [row for row in ledger.records() if row.video_id == "v02"]
+    reasons = {(failure.video_id, failure.prompt_id): failure.reason for failure in ledger.failures()}
+    assert reasons == {
+        ("v04", "A"): "prompt A reads the human caption, but the clip has none",
+        **{("v02", prompt): "RuntimeError: cannot look at level 99" for prompt in "ABC"},
+    }
+    assert list(summary.failures) == ledger.failures()
+    kept = options(retry_failed=False)
+    again = run_captioning(clips, frames=frames, ledger=ledger, options=kept, connect=must_not_connect)
+    assert (again.ok, again.failed, again.skipped, again.skipped_failed, again.skipped_without_frames) == (
+        0,
+        0,
+        8,
+        4,
+        3,
+    )
+    assert again.failures == summary.failures
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Supplements: prompts, captioners, keys, the prompt mix and the splitting of long texts."""
 
+from conical.captioning.answers import check_answer, failed_answer
 from conical.captioning.captioner import Captioner, CaptionerCard, CaptionText
 from conical.captioning.generation import GenerationOptions
 from conical.captioning.keys import CaptionRow, caption_key, caption_rows, human_caption_for
@@ -25,8 +26,10 @@ __all__ = [
     "PromptMix",
     "caption_key",
     "caption_rows",
+    "check_answer",
     "create_captioner",
     "describe_captioner",
+    "failed_answer",
     "human_caption_for",
     "split_text",
 ]

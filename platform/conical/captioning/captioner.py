@@ -22,6 +22,8 @@ class CaptionerCard:
         revision: commit of the hub, or the hash of a local folder's files.
         num_frames: frames a clip that it watches; 0: it watches none.
         size_px: side of the square frames it wants; 0: any.
+        is_row_by_row: each row is answered by itself, so that only missing ones are asked for. A model that runs a
+            batch at once is given the whole batch again, since the rounding of a row depends on its neighbours.
     """
 
     name: str
@@ -29,6 +31,7 @@ class CaptionerCard:
     revision: str
     num_frames: int
     size_px: int
+    is_row_by_row: bool = False
 
     @property
     def frame_recipe_request(self) -> tuple[int, int]:
@@ -38,13 +41,13 @@ class CaptionerCard:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionText:
-    """One answer of a captioner.
+    """One answer of a captioner; `conical.captioning.answers` checks it before the ledger takes it.
 
     Args:
-        text: the supplement, stripped; "" when `error` is set.
+        text: the supplement; "" when `error` is set.
         tokens_out: generated tokens, the end-of-text token not counted.
         truncated: generation stopped at the limit, not at the end of the text.
-        error: one line, when this row (not the whole call) went wrong.
+        error: one line, when this row (not the whole call) went wrong; summaries count by what stands before ": ".
     """
 
     text: str

@@ -5,58 +5,46 @@ from __future__ import annotations
 import base64
 import io
 import json
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from conical.captioning.answers import failed_answer, shown
 from conical.captioning.captioner import CaptionerCard, CaptionText, check_frames
+from conical.captioning.chat_server import ChatServer, NotServedError, RefusedRowError
 from conical.captioning.options import CaptionOptions
 from conical.core.errors import ClusterError, ConfigError
 
 _JPEG_QUALITY = 90
-_BUSY = (408, 429, 500, 502, 503, 504)
-_REFUSED_ROW = (400, 413, 422)
-_FIRST_PAUSE_SECONDS = 0.5
+# A request that breaks the server breaks it again in a re-run, which may ask for nothing else; so many in a row are no
+# matter of their content.
+_UNSERVED_IN_A_ROW = 8
 _SEED_BITS = 31  # servers read the seed as a signed 32-bit number
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Following a redirect would carry the key to another host."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 class HttpEndpointCaptioner:
     """Captions videos by requests to `<url>/chat/completions`.
 
-    A server that is away, too slow or refuses the key ends the job; a request that it refuses for its content is a
-    failure of that row alone.
+    A server that is away, busy for too long or refuses the key ends the job. A request that it refuses for its content
+    is a failure of that row alone, and so is one that it breaks on (status 500, no end of the answer), unless it serves
+    no other.
 
     Args:
         options: model name, endpoint, generation settings.
         card: which captioner this is; None: worked out here.
 
     Raises:
-        ConfigError: no model is named, or the environment variable of the key is not set.
+        ConfigError: no model is named, the environment variable of the key is not set, or a proxy cannot be used.
     """
 
     def __init__(self, options: CaptionOptions, card: CaptionerCard | None = None) -> None:
         self.card = card or self.describe(options)
-        self._endpoint = options.endpoint
+        self._concurrency = options.endpoint.concurrency
         self._generation = options.generation
-        self._opener = urllib.request.build_opener(_NoRedirect())
-        try:
-            self._key = self._endpoint.api_key()
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        self._server = ChatServer(options.endpoint)
+        self._unserved_in_a_row = 0
 
     @classmethod
     def describe(cls, options: CaptionOptions) -> CaptionerCard:
@@ -75,6 +63,7 @@ class HttpEndpointCaptioner:
             revision=options.revision or "unknown",
             num_frames=options.num_frames,
             size_px=0,
+            is_row_by_row=True,
         )
 
     def caption(
@@ -87,10 +76,25 @@ class HttpEndpointCaptioner:
             ClusterError: the server is away or refuses to serve.
         """
         check_frames(frames, self.card)
-        with ThreadPoolExecutor(max_workers=self._endpoint.concurrency) as pool:
-            return list(pool.map(self._caption_one, frames, prompts, seeds))
+        with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
+            answers = list(pool.map(self._caption_one, frames, prompts, seeds))
+        self._refuse_dead_server(answers)
+        return [failed_answer(str(answer)) if isinstance(answer, NotServedError) else answer for answer in answers]
 
-    def _caption_one(self, clip: NDArray[np.uint8], prompt: str, seed: int) -> CaptionText:
+    def _refuse_dead_server(self, answers: Sequence[CaptionText | NotServedError]) -> None:
+        problems = [answer for answer in answers if isinstance(answer, NotServedError)]
+        is_served = len(problems) < len(answers)
+        self._unserved_in_a_row = 0 if is_served else self._unserved_in_a_row + len(problems)
+        fatal = [problem for problem in problems if problem.is_final or not (is_served or problem.may_be_of_the_row)]
+        if self._unserved_in_a_row >= _UNSERVED_IN_A_ROW:
+            fatal = fatal or problems
+        if fatal:
+            raise ClusterError(
+                f"the caption server at {self._server.url} does not serve ({fatal[0]}): {self._server.advice}; "
+                "finished captions are kept"
+            )
+
+    def _caption_one(self, clip: NDArray[np.uint8], prompt: str, seed: int) -> CaptionText | NotServedError:
         images = [{"type": "image_url", "image_url": {"url": _jpeg_url(frame)}} for frame in clip]
         body = {
             "model": self.card.model,
@@ -100,49 +104,31 @@ class HttpEndpointCaptioner:
             "top_p": self._generation.top_p,
             "seed": seed % (1 << _SEED_BITS),
         }
-        status, answer = self._post(json.dumps(body).encode())
-        if status != 200:
-            return CaptionText(text="", tokens_out=0, truncated=False, error=f"HTTP {status}: {_one_line(answer)}")
         try:
-            parsed = json.loads(answer)
-            choice = parsed["choices"][0]
-            text = " ".join(str(choice["message"]["content"] or "").split())
-            tokens_out = int((parsed.get("usage") or {}).get("completion_tokens") or 0)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            return CaptionText(text="", tokens_out=0, truncated=False, error=f"unreadable answer: {_one_line(answer)}")
-        return CaptionText(text=text, tokens_out=tokens_out, truncated=choice.get("finish_reason") == "length")
-
-    def _post(self, body: bytes) -> tuple[int, bytes]:
-        """One request, repeated while the server is busy or away."""
-        url = self._endpoint.url.rstrip("/") + "/chat/completions"
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        problem = ""
-        for attempt in range(self._endpoint.max_retries + 1):
-            if attempt:
-                time.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
-            request = urllib.request.Request(url, data=body, headers=headers, method="POST")
-            try:
-                with self._opener.open(request, timeout=self._endpoint.timeout_seconds) as response:
-                    return response.status, response.read()
-            except urllib.error.HTTPError as error:
-                answer = error.read()
-                if error.code in _REFUSED_ROW:
-                    return error.code, answer
-                problem = f"HTTP {error.code}: {_one_line(answer)}"
-                if error.code not in _BUSY:
-                    break
-            except (TimeoutError, urllib.error.URLError, HTTPException, ConnectionError) as error:
-                problem = _one_line(str(getattr(error, "reason", error)).encode())
-        raise ClusterError(
-            f"the caption server at {url} does not serve ({problem}): start it, check captions.endpoint.url, "
-            "captions.model and the key, then run again; finished captions are kept"
-        )
+            return _text_of(self._server.ask(json.dumps(body).encode()))
+        except RefusedRowError as refused:
+            return failed_answer(str(refused))
+        except NotServedError as problem:
+            return problem
 
 
-def _one_line(answer: bytes) -> str:
-    return " ".join(answer.decode("utf-8", errors="replace").split())[:200] or "no text"
+def _text_of(answer: bytes) -> CaptionText:
+    """The text as the server gave it; `check_answer` looks at it, as at any captioner's."""
+    try:
+        parsed = json.loads(answer)
+        choice = parsed["choices"][0]
+        message = choice["message"]
+        content, finish = message["content"], choice.get("finish_reason")
+        # servers that take the thoughts out of the text hand them over beside it
+        thoughts = message.get("reasoning_content") or message.get("reasoning")
+        tokens_out = (parsed.get("usage") or {}).get("completion_tokens") or 0
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return failed_answer(f"unreadable answer: {shown(answer.decode('utf-8', errors='replace'))}")
+    if not content and message.get("refusal"):
+        return failed_answer(f"refusal: {shown(message['refusal'])}")
+    if not content and thoughts:
+        return failed_answer(f"cut off in mid-thought: {shown(thoughts)}")
+    return CaptionText(text=content, tokens_out=tokens_out, truncated=finish == "length")
 
 
 def _jpeg_url(frame: NDArray[np.uint8]) -> str:

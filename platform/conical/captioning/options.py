@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from conical.captioning.generation import GenerationOptions
 from conical.captioning.prompts import PROMPTS, Prompt
@@ -21,7 +22,7 @@ class EndpointOptions(Options):
         url: base address, up to and including `/v1`.
         api_key_env: NAME of the environment variable that holds the key; "": no key is sent. The key itself never
             stands in a config.
-        timeout_seconds: limit of one request, > 0.
+        timeout_seconds: limit of one request, > 0; also the longest pause that a busy server may ask for.
         max_retries: further attempts after a refused connection, a timeout or a busy server, 0 to 10.
         concurrency: requests in flight at once, >= 1.
 
@@ -40,6 +41,13 @@ class EndpointOptions(Options):
             self.url.startswith(("http://", "https://")),
             f"endpoint.url must start with http:// or https://, got {self.url!r}",
         )
+        parts = urlsplit(self.url)
+        require(
+            parts.username is None and parts.password is None,
+            "endpoint.url must hold no user name or password: put the key into an environment variable and name that "
+            "in endpoint.api_key_env",
+        )
+        require(bool(parts.hostname), f"endpoint.url must name a host, got {self.url!r}")
         require(
             not self.api_key_env or self.api_key_env.isidentifier(),
             "endpoint.api_key_env must be the NAME of an environment variable (letters, digits, underscore); "
@@ -53,15 +61,16 @@ class EndpointOptions(Options):
         """The key, or "" when none is configured.
 
         Raises:
-            ValueError: the environment variable is not set.
+            ValueError: the environment variable is not set, or cannot stand in a header.
         """
         if not self.api_key_env:
             return ""
-        require(
-            bool(os.environ.get(self.api_key_env)),
-            f"the environment variable {self.api_key_env} named by endpoint.api_key_env is not set: export it first",
-        )
-        return os.environ[self.api_key_env]
+        variable = f"the environment variable {self.api_key_env} named by endpoint.api_key_env"
+        key = os.environ.get(self.api_key_env, "").strip()
+        require(bool(key), f"{variable} is not set: export it first")
+        # checked here, since a complaint of the HTTP client would print the key
+        require(key.isascii() and key.isprintable(), f"{variable} holds characters that no key has: export it again")
+        return key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,9 @@ class CaptionOptions(Options):
         endpoint: the server, for `http-endpoint`.
         dtype: numeric type of the weights; `auto` is bfloat16 (else float16) on a GPU, float32 on a CPU.
         trust_remote_code: run Python code that comes with the model; off unless you have read that code.
+        retry_failed: try texts again that could not be written before.
+        max_missing: share of a prompt's texts that may have failed before training and scoring refuse to go on
+            without them, in [0, 1); fewer are named with every number. A prompt without any text is always refused.
 
     Raises:
         ValueError: a value is out of range or unknown.
@@ -99,6 +111,8 @@ class CaptionOptions(Options):
     endpoint: EndpointOptions = field(default_factory=EndpointOptions)
     dtype: str = "auto"
     trust_remote_code: bool = False
+    retry_failed: bool = True
+    max_missing: float = 0.05
 
     def __post_init__(self) -> None:
         # a TOML array arrives as a list; options are hashable and equal only as a tuple
@@ -106,6 +120,7 @@ class CaptionOptions(Options):
         require(self.samples >= 1, f"samples must be >= 1, got {self.samples}")
         require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
         require(self.num_frames >= 1, f"num_frames must be >= 1, got {self.num_frames}")
+        require(0 <= self.max_missing < 1, f"max_missing must be at least 0 and below 1, got {self.max_missing}")
         require_choice("dtype", self.dtype, DTYPES)
         self._check_prompts()
 

@@ -137,16 +137,12 @@ def caption(config: Config = None, set_: Set = None, dry_run: DryRun = False, de
         print_status(experiment, workspace)
         return
     from conical.cli.progress_line import ProgressLine
+    from conical.cli.show_caption import print_caption
     from conical.on_ray.caption import caption as run
 
     with ProgressLine(console) as line:
         summary = run(experiment, workspace, line)
-    console.print(
-        f"supplements: {summary.ok} new, {summary.skipped} were there, {summary.failed} failed, "
-        f"{summary.skipped_without_frames} of videos without frames, {summary.truncated} met the token limit, "
-        f"{summary.seconds:.1f} s -> {workspace.captions(experiment.dataset.folder)}",
-        highlight=False,
-    )
+    print_caption(console, summary, folder=workspace.captions(experiment.dataset.folder))
 
 
 @app.command()
@@ -164,8 +160,10 @@ def train(config: Config = None, set_: Set = None, dry_run: DryRun = False, debu
         folder = fit(experiment, workspace, open_tracker(experiment, workspace), line)
     record = folder.read()
     value = "not scored yet" if record.val_value is None else f"{experiment.select_by} {record.val_value:.1f}"
+    lacking = f", {record.supplements_note}" if record.supplements_note else ""
     console.print(
-        f"run {record.key}: {record.label}, {value} at epoch {record.best_epoch} -> {folder.path}", highlight=False
+        f"run {record.key}: {record.label}, {value} at epoch {record.best_epoch}{lacking} -> {folder.path}",
+        highlight=False,
     )
 
 

@@ -126,7 +126,7 @@ def compare(
     experiment, workspace = open_experiment(config, set_, reads=("name",))
     from conical.metrics import EvaluationName
     from conical.reports import comparison_sentence, comparisons_grid, rich_table
-    from conical.runs.comparison import compare_methods, same_weights, unpaired_seeds
+    from conical.runs.comparison import compare_methods, lacking_supplements, same_weights, unpaired_seeds
     from conical.runs.finding import runs_named
     from conical.runs.staleness import stale_notes
 
@@ -149,6 +149,8 @@ def compare(
     scored = {run: run.read_evaluation(split, protocol, family=family, subset=subset) for run in (*runs_a, *runs_b)}
     named = {f"{run.read().label} ({run.path.name})": found for run, found in scored.items() if found is not None}
     for note in same_weights(named):
+        console.print(note, highlight=False, markup=False)
+    for note in lacking_supplements([*runs_a, *runs_b]):
         console.print(note, highlight=False, markup=False)
     for note in stale_notes([*runs_a, *runs_b], name, workspace):
         console.print(note, highlight=False, markup=False)

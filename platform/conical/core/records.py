@@ -22,7 +22,6 @@ FAILURE_KINDS = (
     "too_slow",  # the deadline passed
     "crashed",  # the decoding process died
     "refused",  # no backend is exact on this kind of file
-    "caption_failed",  # the captioner gave nothing usable
 )
 
 _SAFE_ID = re.compile(r"[^\x00-\x1f/\\]+")
@@ -154,7 +153,7 @@ class Failure:
 
     Args:
         uri: where it was looked for.
-        stage: `ingest` or `caption`.
+        stage: such as `ingest`.
         kind: one of `FAILURE_KINDS`.
         message: one line for a person.
     """
@@ -178,8 +177,7 @@ class CaptionRecord:
         prompt_id: `A`, `B`, `C` or a user's own.
         prompt_hash: hash of the prompt's text and version.
         sample: 0-based number of the sample for this prompt.
-        text: the supplement; "" when status is not `ok`.
-        status: `ok` or a failure kind.
+        text: the supplement, never empty.
         model: name or path of the model.
         revision: revision or content hash of the weights.
         frame_recipe: hash of the frame recipe it watched.
@@ -194,7 +192,6 @@ class CaptionRecord:
     prompt_hash: str
     sample: int
     text: str
-    status: str
     captioner: str
     model: str
     revision: str
@@ -203,3 +200,43 @@ class CaptionRecord:
     tokens_out: int
     truncated: bool
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedCaption:
+    """A supplement that was asked for and not written.
+
+    Args:
+        key: as `CaptionRecord.key`.
+        prompt_id: `A`, `B`, `C` or a user's own.
+        sample: 0-based number of the sample for this prompt.
+        reason: one printable line; what stands before the first ": " is the kind that a summary counts.
+    """
+
+    key: str
+    video_id: str
+    prompt_id: str
+    sample: int
+    reason: str
+
+    @property
+    def kind(self) -> str:
+        """What failures are counted by."""
+        return self.reason.partition(": ")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupplementCount:
+    """Supplements of one prompt that a split was to have, and those that were written.
+
+    Args:
+        asked: one per clip with frames and sample.
+        written: of these, in the ledger.
+    """
+
+    prompt_id: str
+    asked: int
+    written: int
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.written <= self.asked, (self.written, self.asked)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from conical.core.errors import DataError
-from conical.core.records import CaptionRecord, VideoRecord
+from conical.core.records import CaptionRecord, SupplementCount, VideoRecord
 from conical.engine.stored_frames import ChosenFrames, scored_frames
 from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
 from conical.store.frames.place import frame_map_folder
@@ -22,7 +22,8 @@ class DataSource:
     Args:
         dataset: folder of the dataset.
         frame_recipe: hash of the frame recipe.
-        supplement_keys: which rows of the caption ledger.
+        supplement_keys: which rows of the caption ledger; those of texts that failed are not there.
+        supplement_counts: texts of train that were asked for and written, by prompt.
         num_frames: stored frames of each clip that evaluation looks at; 0: all.
         map_folder: where each machine keeps the memory maps of frames, as `frame_map_folder`.
     """
@@ -31,6 +32,7 @@ class DataSource:
     dataset: str
     frame_recipe: str
     supplement_keys: frozenset[str] = frozenset()
+    supplement_counts: tuple[SupplementCount, ...] = ()
     num_frames: int = 0
     map_folder: str = ""
 
@@ -83,7 +85,7 @@ class DataSource:
         if not self.supplement_keys:
             return []
         rows = CaptionLedger(self._workspace.captions(self.dataset)).records()
-        chosen = [row for row in rows if row.key in self.supplement_keys and row.status == "ok"]
+        chosen = [row for row in rows if row.key in self.supplement_keys]
         return sorted(chosen, key=lambda row: (row.video_id, row.prompt_id, row.sample))
 
     def supplements(self) -> dict[str, dict[str, list[str]]]:

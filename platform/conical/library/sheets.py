@@ -56,7 +56,7 @@ def show_video(
     supplements = [
         f"{row.prompt_id}: {row.text}"
         for row in CaptionLedger(workspace.captions(view.folder)).records()
-        if row.video_id == video_id and row.status == "ok"
+        if row.video_id == video_id
     ]
     texts = {"Captions": record.captions} | ({"Supplements": tuple(supplements)} if supplements else {})
     facts = _facts(record, frames, origin)

@@ -17,11 +17,12 @@ from conical.captioning import (
     CaptionOptions,
     CaptionRow,
     CaptionText,
+    check_answer,
     create_captioner,
+    failed_answer,
 )
 from conical.core.errors import UserError
-from conical.core.hashing import stable_hash
-from conical.core.records import CaptionRecord, Failure
+from conical.core.records import CaptionRecord, FailedCaption
 from conical.core.seeds import derive_seed
 from conical.on_ray.pool import Unit, UnitWorker
 from conical.runs.supplements import rows_of_clips
@@ -30,21 +31,30 @@ from conical.store import CaptionLedger, FrameStore
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionUnit:
-    """The clips of one task and the keys it has to write."""
+    """The clips of one task and the keys it has to write.
 
-    clips: tuple[tuple[str, str, tuple[str, ...]], ...]  # video_id, uri, human captions
+    Args:
+        name: of its files in the ledger; the same whichever of its texts are missing.
+        clips: video id, uri and human captions of each.
+        missing: keys to write.
+    """
+
+    name: str
+    clips: tuple[tuple[str, str, tuple[str, ...]], ...]
     missing: tuple[str, ...]
 
     def to_unit(self) -> Unit:
-        """As the pool hands it to a worker; its name is that of the part it writes."""
-        return Unit(name=_part_name(self.missing), payload=json.dumps([self.clips, self.missing]))
+        """As the pool hands it to a worker."""
+        return Unit(name=self.name, payload=json.dumps([self.clips, self.missing]))
 
     @classmethod
     def of(cls, unit: Unit) -> CaptionUnit:
         """The unit of `to_unit`."""
         clips, missing = json.loads(unit.payload)
         return cls(
-            clips=tuple((video_id, uri, tuple(captions)) for video_id, uri, captions in clips), missing=tuple(missing)
+            name=unit.name,
+            clips=tuple((video_id, uri, tuple(captions)) for video_id, uri, captions in clips),
+            missing=tuple(missing),
         )
 
 
@@ -92,27 +102,27 @@ class CaptionWorker(UnitWorker):
         captioner = self._load()
         missing = set(unit.missing)
         clips = [self._frames.read(video_id).frames for video_id, _, _ in unit.clips]
-        uris = {video_id: uri for video_id, uri, _ in unit.clips}
-        rows_a_clip = rows_of_clips(unit.clips, options=self._options, card=self._card, frames=self._frames)
+        rows_of_each = rows_of_clips(unit.clips, options=self._options, card=self._card, frames=self._frames)
         written: list[CaptionRecord] = []
-        failures: list[Failure] = []
-        for batch in zip(*rows_a_clip, strict=True):
-            if missing.isdisjoint(row.key for row in batch):
+        failed: list[FailedCaption] = []
+        for batch in zip(*rows_of_each, strict=True):
+            wanted = [row.key in missing for row in batch]
+            if not any(wanted):
                 continue
             begun = time.monotonic()
-            texts = _caption_batch(captioner, batch, clips, seed=self._options.generation.seed)
-            seconds = (time.monotonic() - begun) / len(batch)
-            for row, text in zip(batch, texts, strict=True):
-                if row.key in missing:
-                    written.append(self._record(row, text, seconds=seconds))
-                    failures += [_failure(row, text, uri=uris[row.video_id])] if text.error else []
-        # failures first: a death in between repeats the unit, while a ledger with the rows would not
-        if failures:
-            self._ledger.write_failures(_part_name(unit.missing), failures)
-        self._ledger.write_part(_part_name(unit.missing), written)
+            asked = wanted if self._card.is_row_by_row else [not row.error for row in batch]
+            answers = _caption_batch(captioner, batch, clips, asked=asked, seed=self._options.generation.seed)
+            seconds = (time.monotonic() - begun) / len(answers)
+            for row, answer in answers:
+                if row.key in missing and answer.error:
+                    failed.append(failure_of(row, answer.error))
+                elif row.key in missing:
+                    written.append(self._record(row, answer, seconds=seconds))
+        self._ledger.write_failures(unit.name, failed, asked=missing)
+        self._ledger.write_part(unit.name, written)
         return {
-            "ok": len(written) - len(failures),
-            "failed": len(failures),
+            "ok": len(written),
+            "failed": len(failed),
             "truncated": sum(record.truncated for record in written),
         }
 
@@ -123,40 +133,36 @@ class CaptionWorker(UnitWorker):
             prompt_id=row.prompt.id,
             prompt_hash=row.prompt.hash,
             sample=row.sample,
-            text="" if text.error else text.text,
-            status="caption_failed" if text.error else "ok",
+            text=text.text,
             captioner=self._card.name,
             model=self._card.model,
             revision=self._card.revision,
             frame_recipe=self._frames.recipe_hash,
             generation=self._options.generation.to_json(),
             tokens_out=text.tokens_out,
-            truncated=text.truncated and not text.error,
+            truncated=text.truncated,
             seconds=seconds,
         )
 
 
-def _part_name(missing: Sequence[str]) -> str:
-    # from the keys, so that a repeated unit replaces its own part
-    return f"captions-{stable_hash(sorted(missing))}"
-
-
-def _failure(row: CaptionRow, text: CaptionText, *, uri: str) -> Failure:
-    where = f"prompt {row.prompt.id}, sample {row.sample}"
-    return Failure(
-        video_id=row.video_id, uri=uri, stage="caption", kind="caption_failed", message=f"{where}: {text.error}"
-    )
+def failure_of(row: CaptionRow, reason: str) -> FailedCaption:
+    """A row that could not be captioned, as the ledger keeps it."""
+    return FailedCaption(key=row.key, video_id=row.video_id, prompt_id=row.prompt.id, sample=row.sample, reason=reason)
 
 
 def _caption_batch(
-    captioner: Captioner, batch: Sequence[CaptionRow], clips: list[NDArray[np.uint8]], *, seed: int
-) -> list[CaptionText]:
-    """Texts of one prompt and sample for all clips of a unit, one per row; what goes wrong stays with its row."""
-    asked = [number for number, row in enumerate(batch) if not row.error]
+    captioner: Captioner,
+    batch: Sequence[CaptionRow],
+    clips: Sequence[NDArray[np.uint8]],
+    *,
+    asked: Sequence[bool],
+    seed: int,
+) -> list[tuple[CaptionRow, CaptionText]]:
+    """The rows of one prompt and sample that are asked for, with their answers; what goes wrong stays with its row."""
+    rows = [row for row, is_asked in zip(batch, asked, strict=True) if is_asked]
     # the very same list of arrays for each prompt lets the captioner share its work on the videos
-    texts = _ask(captioner, [batch[n] for n in asked], [clips[n] for n in asked], seed=seed) if asked else []
-    answers = dict(zip(asked, texts, strict=True))
-    return [_checked(answers[n]) if n in answers else _error(row.error) for n, row in enumerate(batch)]
+    wanted = [clip for clip, is_asked in zip(clips, asked, strict=True) if is_asked]
+    return list(zip(rows, _ask(captioner, rows, wanted, seed=seed), strict=True))
 
 
 def _ask(
@@ -164,23 +170,16 @@ def _ask(
 ) -> list[CaptionText]:
     seeds = [derive_seed(seed, row.key) for row in rows]
     try:
-        texts = captioner.caption(clips, [row.text for row in rows], seeds=seeds)
+        answers = list(captioner.caption(clips, [row.text for row in rows], seeds=seeds))
+        if len(answers) != len(rows):
+            raise ValueError(f"the captioner gave {len(answers)} answers for {len(rows)} rows")
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - a captioner may be anyone's code; the job goes on without the row
         if len(rows) == 1:
-            return [_error(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")]
+            return [failed_answer(f"{type(error).__name__}: {error}")]
         # one by one finds the row that broke the batch; it breaks it again in a re-run, so the texts stay the same
         return [
             text for row, clip in zip(rows, clips, strict=True) for text in _ask(captioner, [row], [clip], seed=seed)
         ]
-    assert len(texts) == len(rows), f"captioner gave {len(texts)} texts for {len(rows)} rows"
-    return texts
-
-
-def _checked(text: CaptionText) -> CaptionText:
-    return text if text.error or text.text.strip() else _error("the captioner gave an empty text")
-
-
-def _error(message: str) -> CaptionText:
-    return CaptionText(text="", tokens_out=0, truncated=False, error=message)
+    return [check_answer(answer) for answer in answers]

@@ -21,7 +21,7 @@ from conical.runs.looks import with_all_looks
 from conical.runs.refusals import is_losing_trial, leak_free_list, refuse_prompts
 from conical.runs.shared_clips import refuse_shared_choice, shared_clips, shared_notes
 from conical.runs.staleness import refuse_stale, stale_evaluations
-from conical.runs.supplements import supplement_keys
+from conical.runs.supplements import find_supplements
 from conical.store import EvaluationRecord, RunFolder, TestLook, Workspace
 from conical.tracking import MlflowTracker
 
@@ -118,8 +118,9 @@ def _score(
     read = options.only(names)
     source = data_source(experiment, workspace, has_supplements=False)
     if read.supplement_prompts:
-        keys = supplement_keys(experiment, workspace, set(read.supplement_prompts))
-        source = dataclasses.replace(source, supplement_keys=keys)
+        splits = sorted({split for name in names for split in options.splits_behind(name)})
+        found = find_supplements(experiment, workspace, read.supplement_prompts, splits=splits)
+        source = dataclasses.replace(source, supplement_keys=found.keys)
     has_leak_free = any(name.subset == "leak-free" for name in names)
     leak_free = leak_free_list(experiment, workspace) if has_leak_free else None
     task = ScoreTask(

@@ -26,6 +26,7 @@ from conical.runs.dependencies import data_source
 from conical.runs.identity import sweep_path
 from conical.runs.search_space import parameters, starting_point
 from conical.runs.shared_clips import refuse_shared_choice
+from conical.runs.supplements import find_supplements
 from conical.runs.sweep_log import SweepBook
 from conical.store import Sweep, Workspace, read_sweep
 from conical.tracking import MlflowTracker
@@ -50,7 +51,7 @@ def tune(experiment: Experiment, workspace: Workspace, tracker: MlflowTracker, r
         StoreError: no trial reported a value.
         ClusterError: the cluster has no room for a trial, all trials failed, or Tune stopped before all had ended.
     """
-    _check_space(experiment)
+    _check_space(experiment, workspace)
     path = sweep_path(experiment, workspace)
     known = read_sweep(path)
     if known is None or not known.is_finished:
@@ -114,15 +115,16 @@ def _search(
     ray.kill(mailbox)
 
 
-def _check_space(experiment: Experiment) -> None:
-    """Refuse a mix of prompts that are not captioned, before the first trial does."""
-    searched = set(experiment.tune.space.get("mix", {}).get("simplex", ()))
-    unknown = sorted(searched - {HUMAN, *experiment.captions.prompts})
+def _check_space(experiment: Experiment, workspace: Workspace) -> None:
+    """Refuse a mix of prompts that are not captioned, or whose supplements are missing, before the first trial does."""
+    searched = set(experiment.tune.space.get("mix", {}).get("simplex", ())) - {HUMAN}
+    unknown = sorted(searched - {*experiment.captions.prompts})
     if unknown:
         raise ConfigError(
             f"tune.space.mix searches prompt {', '.join(unknown)}, but captions.prompts is "
             f"{', '.join(experiment.captions.prompts)}: name the same prompts in both"
         )
+    find_supplements(experiment, workspace, searched, splits=("train",))
 
 
 def _build_tuner(experiment: Experiment, workspace: Workspace, folder: Path, *, mailbox: Any) -> Any:

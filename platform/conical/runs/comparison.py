@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,14 @@ def same_weights(runs: Mapping[str, EvaluationRecord]) -> tuple[str, ...]:
         f"Of the same weights, so that no difference between them comes from training: {'; '.join(labels)}."
         for labels in named.values()
         if len(labels) > 1
+    )
+
+
+def lacking_supplements(runs: Sequence[RunFolder]) -> tuple[str, ...]:
+    """A sentence per run whose mix asked for supplements that were not there."""
+    records = [run.read() for run in runs]
+    return tuple(
+        f"{record.label} ({record.key}) was {record.supplements_note}." for record in records if record.supplements_note
     )
 
 

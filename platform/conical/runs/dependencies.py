@@ -28,7 +28,7 @@ from conical.metrics import EvaluationName
 from conical.models.options import weights_revision
 from conical.runs.provenance import code_hash
 from conical.runs.refusals import leak_free_list
-from conical.runs.supplements import supplement_keys
+from conical.runs.supplements import find_supplements
 from conical.store import RunFolder, RunRecord, Workspace, manifest_hash, read_manifest
 
 # settings that determine a run's result; the others say where it runs and how it is scored or searched
@@ -78,15 +78,17 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
 
     Raises:
         ConfigError: the mix takes a prompt that is not captioned.
-        DataError: a supplement that the mix may take was not written: silently training without it would give the
+        DataError: supplements that the mix may take are missing: silently training without them would give the
             number of another experiment.
     """
     wanted = set(experiment.mix.sources()) - {HUMAN} if has_supplements else set()
+    found = find_supplements(experiment, workspace, wanted, splits=("train",))
     return DataSource(
         workspace=str(workspace.root),
         dataset=experiment.dataset.folder,
         frame_recipe=experiment.frames.hash,
-        supplement_keys=supplement_keys(experiment, workspace, wanted) if wanted else frozenset(),
+        supplement_keys=found.keys,
+        supplement_counts=found.counts,
         num_frames=experiment.augment.num_frames,
         map_folder=experiment.ray.frame_map_folder,
     )
@@ -224,7 +226,7 @@ class EvaluationDependencies:
     def _supplements(self, split: str, prompts: tuple[str, ...]) -> dict[str, str]:
         """Their texts, not their keys alone: a ledger may be edited."""
         try:
-            keys = supplement_keys(self._experiment, self._workspace, set(prompts))
+            keys = find_supplements(self._experiment, self._workspace, prompts, splits=(split,)).keys
             videos = {record.video_id for record in self._source.records(split)}
         except UserError:
             return {f"supplements of {split}": ""}

@@ -68,7 +68,10 @@ class RunLog:
                 config=experiment.to_dict(),
                 data_hashes=dict(identity.depends_on.data),
                 environment=environment(),
+                supplements=identity.source.supplement_counts if experiment.optim.epochs else (),
             )
+            if note := self.record.supplements_note:
+                tracker.tag(run_id, {"conical.supplements": note})
         self._curve = self.folder.read_curve() if previous else []
         self._last_tracked = tracker.last_step(self.record.tracking_id, self._metric) if previous else -1
         self._update()

@@ -39,7 +39,7 @@ def model_card(run: RunFolder, experiment: Experiment, *, weights: Path) -> str:
         f"# {escape_markdown(record.label)}",
         "A CLIP for video-text retrieval, trained by conical. Everything below was stored with the run.",
         _loading(experiment, has_head=run.head.is_file()),
-        _method(experiment),
+        _method(experiment, record),
         *_numbers(run, record),
         _settings(experiment),
         _provenance(record, weights),
@@ -99,9 +99,10 @@ def _head_summary(name: str) -> str:
     return escape_markdown(head_card(name).summary.partition(";")[0])
 
 
-def _method(experiment: Experiment) -> str:
+def _method(experiment: Experiment, record: RunRecord) -> str:
     card, dataset = experiment.loss.card, DATASETS.get(experiment.dataset.name)
     shares = ", ".join(f"{share:.2g} {name}" for name, share in experiment.mix.items())
+    shares += f"; {record.supplements_note}" if record.supplements_note else ""
     start = f"{_shown(experiment.model.name)} {_shown(experiment.model.weights)}".rstrip()
     lines = [
         f"- loss: {escape_markdown(card.title)}: {escape_markdown(card.summary)} ({escape_markdown(card.source)})",

@@ -11,7 +11,7 @@ from conical.metrics import parse_metric_name, readable
 from conical.runs.dependencies import DETERMINING_TABLES, dependencies_of
 from conical.runs.identity import identify, sweep_path
 from conical.runs.staleness import stale_evaluations
-from conical.runs.supplements import captioner_recipe, planned_rows
+from conical.runs.supplements import captioner_recipe, failure_reasons, planned_rows
 from conical.store import CaptionLedger, FrameStore, RunRecord, Workspace, list_runs, read_manifest, read_sweep
 from conical.video.recipe import FrameRecipe
 
@@ -36,15 +36,19 @@ def supplements_state(experiment: Experiment, workspace: Workspace) -> StageStat
         missing = "the captioner has no frames: run conical caption"
         return StageState(stage="supplements", state="missing", detail=missing)
     rows = planned_rows(experiment, read_manifest(workspace.manifest(folder)), FrameStore.open(path))
-    status = {row.key: row.status for row in CaptionLedger(workspace.captions(folder)).records()}
-    parts, num_missing = [], 0
-    for prompt in sorted(wanted):
-        keys = [row.key for row in rows if row.prompt.id == prompt]
-        written = [status[key] for key in keys if key in status]
-        failed = sum(status != "ok" for status in written)
-        num_missing += len(keys) - len(written) if keys else 1
-        parts.append(f"{prompt} {len(written)} of {len(keys)}" + (f" ({failed} failed)" if failed else ""))
-    state = "fresh" if not num_missing else "partial" if any(status.get(row.key) for row in rows) else "missing"
+    ledger = CaptionLedger(workspace.captions(folder))
+    written, failures = ledger.keys(), ledger.failures()
+    parts, num_written, num_missing = [], 0, 0
+    unasked = sorted(wanted - set(experiment.captions.prompts))
+    for prompt in sorted(wanted - set(unasked)):
+        keys = {row.key for row in rows if row.prompt.id == prompt}
+        failed = [failure for failure in failures if failure.key in keys]
+        num_written += len(keys & written)
+        num_missing += len(keys - written) if keys else 1
+        why = f" ({len(failed)} failed: {failure_reasons(failed)})" if failed else ""
+        parts.append(f"{prompt} {len(keys & written)} of {len(keys)}{why}")
+    state = "fresh" if not num_missing and not unasked else "partial" if num_written else "missing"
+    parts += [f"{', '.join(unasked)} not asked for (captions.prompts)"] if unasked else []
     advice = "" if not num_missing else "; run conical caption"
     captioner = experiment.captions.captioner
     return StageState(stage="supplements", state=state, detail=f"{captioner}: {', '.join(parts)}{advice}")
@@ -59,7 +63,8 @@ def run_state(experiment: Experiment, workspace: Workspace) -> StageState:
     if identity.folder.exists:
         record = identity.folder.read()
         done = record.status == "finished"
-        detail = f"{record.key}: {record.label}, {record.status}" + ("" if done else "; run conical train")
+        words = ", ".join(filter(None, (record.label, record.status, record.supplements_note)))
+        detail = f"{record.key}: {words}" + ("" if done else "; run conical train")
         return StageState(stage="run", state="fresh" if done else "partial", detail=detail)
     earlier = _latest_alike(experiment, workspace)
     if earlier is None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from conical.captioning import CaptionerCard, CaptionOptions, CaptionRow, caption_rows, describe_captioner
 from conical.config import Experiment
 from conical.core.errors import ConfigError, DataError
-from conical.core.records import VideoRecord
+from conical.core.records import FailedCaption, SupplementCount, VideoRecord
 from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
 from conical.video.recipe import FrameRecipe
+
+_MOST_KINDS = 3  # of failures that a message names
 
 
 def captioner_recipe(experiment: Experiment, card: CaptionerCard) -> FrameRecipe:
@@ -65,14 +69,36 @@ def planned_rows(experiment: Experiment, records: Sequence[VideoRecord], frames:
     return [row for rows in rows_of_clips(clips, options=experiment.captions, card=card, frames=frames) for row in rows]
 
 
-def supplement_keys(experiment: Experiment, workspace: Workspace, wanted: set[str]) -> frozenset[str]:
-    """Keys of all supplements of the wanted prompts, each found in the ledger.
+@dataclass(frozen=True, kw_only=True)
+class Supplements:
+    """The supplements that a run or an evaluation reads.
+
+    Args:
+        keys: of all texts asked for, in every split; those that failed have no row in the ledger.
+        counts: texts asked for and written in the splits that were asked about, by prompt.
+    """
+
+    keys: frozenset[str] = frozenset()
+    counts: tuple[SupplementCount, ...] = ()
+
+
+def find_supplements(
+    experiment: Experiment, workspace: Workspace, wanted: Collection[str], *, splits: Collection[str]
+) -> Supplements:
+    """The supplements of the wanted prompts. A few may be missing, which every number then says.
+
+    Args:
+        wanted: ids of prompts.
+        splits: whose missing texts matter.
 
     Raises:
         ConfigError: a prompt is not captioned.
-        DataError: a supplement was not written.
+        DataError: a supplement was never tried; or of a prompt none was written, or more are missing than
+            `captions.max_missing` allows.
     """
-    unknown = sorted(wanted - set(experiment.captions.prompts))
+    if not wanted:
+        return Supplements()
+    unknown = sorted(set(wanted) - set(experiment.captions.prompts))
     if unknown:
         raise ConfigError(
             f"mix takes supplements of prompt {', '.join(unknown)}, but captions.prompts is "
@@ -83,12 +109,55 @@ def supplement_keys(experiment: Experiment, workspace: Workspace, wanted: set[st
     path = workspace.frames(folder, captioner_recipe(experiment, card).hash)
     if not (path / "card.json").is_file():
         raise DataError(f"dataset {folder!r} has no supplements in {workspace.root}: run caption first")
-    rows = planned_rows(experiment, read_manifest(workspace.manifest(folder)), FrameStore.open(path))
-    keys = frozenset(row.key for row in rows if row.prompt.id in wanted)
-    missing = len(keys - CaptionLedger(workspace.captions(folder)).keys())
-    if missing:
+    records = read_manifest(workspace.manifest(folder))
+    rows = [row for row in planned_rows(experiment, records, FrameStore.open(path)) if row.prompt.id in wanted]
+    keys = frozenset(row.key for row in rows)
+    ledger = CaptionLedger(workspace.captions(folder))
+    written = ledger.keys()
+    failed = {failure.key: failure for failure in ledger.failures()}
+    untried = len(keys - written - failed.keys())
+    if untried:
         raise DataError(
-            f"{missing} of {len(keys)} supplements of prompt {', '.join(sorted(wanted))} are not written: "
+            f"{untried} of {len(keys)} supplements of prompt {', '.join(sorted(wanted))} are not written: "
             "run caption first"
         )
-    return keys
+    videos = {record.video_id for record in records if record.split in splits}
+    counts = []
+    for prompt in sorted(wanted):
+        asked = [row.key for row in rows if row.prompt.id == prompt and row.video_id in videos]
+        missing = [failed[key] for key in asked if key not in written]
+        count = SupplementCount(prompt_id=prompt, asked=len(asked), written=len(asked) - len(missing))
+        _refuse_missing(count, missing, splits=splits, max_missing=experiment.captions.max_missing)
+        counts.append(count)
+    return Supplements(keys=keys, counts=tuple(counts))
+
+
+def _refuse_missing(
+    count: SupplementCount, missing: Sequence[FailedCaption], *, splits: Collection[str], max_missing: float
+) -> None:
+    if not missing or (count.written and len(missing) <= max_missing * count.asked):
+        return
+    allowed = f", or allow more to be missing (captions.max_missing, now {max_missing:g})" if count.written else ""
+    raise DataError(
+        f"{len(missing)} of {count.asked} supplements of prompt {count.prompt_id} in {', '.join(splits)} failed: "
+        f"{failure_reasons(missing)}; mend it and run conical caption again, which tries failed texts again{allowed}"
+    )
+
+
+def failure_reasons(failures: Sequence[FailedCaption]) -> str:
+    """Why texts failed, in words: the most frequent kinds, each with its number and a reason of it.
+
+    >>> row = {"video_id": "v", "prompt_id": "B", "sample": 0}
+    >>> failure_reasons([FailedCaption(key=key, reason="server answered 400: no", **row) for key in "ab"])
+    '2x server answered 400: no'
+    """
+    kinds = Counter(failure.kind for failure in failures)
+    words = []
+    for kind, number in kinds.most_common(_MOST_KINDS):
+        reasons = Counter(failure.reason for failure in failures if failure.kind == kind)
+        reason = reasons.most_common(1)[0][0]
+        words.append(
+            f"{number}x {reason}" if len(reasons) == 1 else f"{number}x {kind}, such as{reason[len(kind) + 1 :]}"
+        )
+    others = sum(number for _, number in kinds.most_common()[_MOST_KINDS:])
+    return "; ".join(words) + (f"; {others}x for other reasons" if others else "")

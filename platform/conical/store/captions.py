@@ -1,14 +1,15 @@
 """The caption ledger: every supplement that was ever written for a dataset.
 
-    part-<name>-<content>.parquet      a row a (video, prompt, sample)
-    failures-<name>.parquet            what could not be captioned
+    part-<name>-<content>.parquet      one row per (video, prompt, sample) that was written
+    failures-<name>.parquet            what could not be captioned, and why
 
-Rows are found by `key`, the hash of all that determines the text; changed settings add rows and never replace any.
+Rows are found by `key`, the hash of all that determines the text; changed settings add rows and never replace any. A
+failure counts until its key has a text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -16,12 +17,14 @@ import pyarrow as pa
 
 from conical.core.errors import StoreError
 from conical.core.hashing import stable_hash
-from conical.core.records import CaptionRecord, Failure
+from conical.core.records import CaptionRecord, FailedCaption
 from conical.store.parts import list_parts, read_table, remove_leftovers, write_table
-from conical.store.quarantine import read_failure_file, write_failure_file
 
 _ARROW_TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_(), "float": pa.float64()}
-_SCHEMA = pa.schema([(field.name, _ARROW_TYPES[str(field.type)]) for field in fields(CaptionRecord)])
+_SCHEMA, _FAILURE_SCHEMA = (
+    pa.schema([(field.name, _ARROW_TYPES[str(field.type)]) for field in fields(kind)])
+    for kind in (CaptionRecord, FailedCaption)
+)
 
 
 class CaptionLedger:
@@ -48,15 +51,30 @@ class CaptionLedger:
         """
         if not records:
             return
+        assert all(record.text for record in records), name
         ordered = sorted(records, key=lambda record: record.key)
-        content = stable_hash([[record.key, record.status, record.text] for record in ordered])
+        content = stable_hash([[record.key, record.text] for record in ordered])
         path = self.path / f"part-{name}-{content}.parquet"
         if not path.is_file():
             write_table(path, pa.Table.from_pylist([asdict(record) for record in ordered], schema=_SCHEMA))
 
-    def write_failures(self, name: str, failures: Sequence[Failure]) -> None:
-        """Set the failures of one unit of work, in place of those written under this name before; none removes them."""
-        write_failure_file(self.path / f"failures-{name}.parquet", failures, {})
+    def write_failures(self, name: str, failures: Sequence[FailedCaption], *, asked: Collection[str]) -> None:
+        """Set what failed of one unit of work.
+
+        Args:
+            name: of the unit; failures that were written under it before stay where they were not asked again.
+            failures: what failed now.
+            asked: keys that were tried now.
+
+        Raises:
+            StoreError: it cannot be read or written.
+        """
+        path = self.path / f"failures-{name}.parquet"
+        kept = [failure for failure in _read_failures(path) if failure.key not in asked] if path.is_file() else []
+        if rows := [asdict(failure) for failure in (*kept, *failures)]:
+            write_table(path, pa.Table.from_pylist(rows, schema=_FAILURE_SCHEMA))
+        else:
+            path.unlink(missing_ok=True)
 
     def records(self) -> list[CaptionRecord]:
         """All rows, by video, prompt, sample and key.
@@ -70,14 +88,17 @@ class CaptionLedger:
         """Keys of all rows."""
         return frozenset(self._by_key())
 
-    def failures(self) -> list[Failure]:
-        """What could not be captioned, by video and message."""
-        failures = {row[0] for path in list_parts(self.path, "failures") for row in read_failure_file(path)}
-        return sorted(failures, key=lambda failure: (failure.video_id, failure.kind, failure.message))
+    def failures(self) -> list[FailedCaption]:
+        """What was tried and has no text, with the latest reason, by video, prompt, sample and key."""
+        written = self._by_key()
+        paths = sorted(list_parts(self.path, "failures"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        latest = {failure.key: failure for path in paths for failure in _read_failures(path)}
+        failed = [failure for key, failure in latest.items() if key not in written]
+        return sorted(failed, key=lambda row: (row.video_id, row.prompt_id, row.sample, row.key))
 
     def content_hash(self) -> str:
         """Hash of all keys and texts, whatever the order, the parts and the time they took."""
-        return stable_hash([[key, row.status, row.text] for key, row in sorted(self._by_key().items())])
+        return stable_hash([[key, row.text] for key, row in sorted(self._by_key().items())])
 
     def settle(self) -> None:
         """Sweep away what killed writers left. For the one process that drives a step."""
@@ -95,7 +116,7 @@ class CaptionLedger:
             for record in records:
                 first = rows.setdefault(record.key, record)
                 place = places.setdefault(record.key, part)
-                if (first.text, first.status) != (record.text, record.status):
+                if first.text != record.text:
                     raise StoreError(
                         f"key {record.key} of {record.video_id!r} has different texts in {place} and {part.name}: "
                         "delete one of the two files"
@@ -104,4 +125,8 @@ class CaptionLedger:
 
 
 def _read_part(path: Path) -> list[CaptionRecord]:
-    return [CaptionRecord(**row) for row in read_table(path, columns=_SCHEMA.names).to_pylist()]
+    return [CaptionRecord(**row) for row in read_table(path, columns=_SCHEMA.names).to_pylist() if row["text"]]
+
+
+def _read_failures(path: Path) -> list[FailedCaption]:
+    return [FailedCaption(**row) for row in read_table(path, columns=_FAILURE_SCHEMA.names).to_pylist()]

@@ -22,6 +22,7 @@ from typing import Any
 
 from conical.core.atomic import atomic_path, write_text_atomic
 from conical.core.errors import StoreError
+from conical.core.records import SupplementCount
 from conical.metrics import EvaluationName
 from conical.store.evaluations import EvaluationRecord, read_evaluation, write_evaluation
 from conical.store.rankings import RankedQueries
@@ -62,6 +63,7 @@ class RunRecord:
         best_epoch: 1-based; 0: the model as loaded.
         val_value: best value of the metric that selects; None before the first epoch.
         seconds: wall time so far.
+        supplements: texts of train that the mix asked for, and those it had, by prompt.
         looks: what each scoring of the test split scored and when, oldest first.
     """
 
@@ -76,6 +78,7 @@ class RunRecord:
     best_epoch: int = 0
     val_value: float | None = None
     seconds: float = 0.0
+    supplements: tuple[SupplementCount, ...] = ()
     looks: tuple[TestLook, ...] = ()
 
     def __post_init__(self) -> None:
@@ -90,6 +93,13 @@ class RunRecord:
     def is_as_loaded(self) -> bool:
         """Whether training kept the weights as loaded, since no epoch was better on val."""
         return self.val_value is not None and self.best_epoch == 0
+
+    @property
+    def supplements_note(self) -> str:
+        """What training lacked of the supplements that its mix asked for, in words; "" for nothing."""
+        partial = [count for count in self.supplements if count.written < count.asked]
+        words = ", ".join(f"{count.written:,} of {count.asked:,} supplements {count.prompt_id}" for count in partial)
+        return f"trained with {words}" if words else ""
 
     def with_look(self, look: TestLook) -> RunRecord:
         """This record after a further look at test."""
@@ -146,7 +156,9 @@ class RunFolder:
         path = self.path / "run.json"
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            return RunRecord(**data | {"looks": tuple(TestLook(**look) for look in data["looks"])})
+            looks = tuple(TestLook(**look) for look in data["looks"])
+            supplements = tuple(SupplementCount(**count) for count in data.get("supplements", ()))
+            return RunRecord(**data | {"looks": looks, "supplements": supplements})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"run record {path} cannot be read ({error}): delete the folder and run again") from error
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 
 import pytest
 
-import conical.captioning.generation
-import conical.captioning.keys
-import conical.captioning.mix
-import conical.captioning.splitting
 from conical.captioning import CaptionOptions, EndpointOptions, GenerationOptions
 from conical.captioning.prompts import PROMPTS
 
 
-@pytest.mark.parametrize("name", ["generation", "keys", "mix", "splitting"])
+@pytest.mark.parametrize(
+    "name", ["answers", "chat_server", "declined", "generation", "keys", "mix", "proxies", "splitting"]
+)
 def test_the_examples_in_the_docstrings_hold(name: str) -> None:
-    module = getattr(conical.captioning, name)
+    module = importlib.import_module(f"conical.captioning.{name}")
     result = doctest.testmod(module)
     assert result.attempted > 0
     assert result.failed == 0
@@ -40,6 +39,9 @@ def test_impossible_generation_settings_are_refused(values: dict[str, float], me
     ("values", "message"),
     [
         ({"samples": 0}, "samples must be >= 1, got 0"),
+        ({"max_missing": -0.1}, "max_missing must be at least 0 and below 1, got -0.1"),
+        ({"max_missing": 1.0}, "max_missing must be at least 0 and below 1, got 1.0"),
+        ({"max_missing": float("nan")}, "max_missing must be at least 0 and below 1, got nan"),
         ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
         ({"num_frames": 0}, "num_frames must be >= 1, got 0"),
         ({"dtype": "float61"}, "dtype must be one of .*Did you mean 'float16'"),
@@ -59,6 +61,8 @@ def test_impossible_caption_options_are_refused(values: dict[str, object], messa
     ("values", "message"),
     [
         ({"url": "file:///etc/passwd"}, "endpoint.url must start with http:// or https://"),
+        ({"url": "http://"}, "endpoint.url must name a host, got 'http://'"),
+        ({"url": "http://me:secret@host/v1"}, "endpoint.url must hold no user name or password: put the key"),
         ({"api_key_env": "sk-12 34"}, "must be the NAME of an environment variable"),
         ({"timeout_seconds": 0.0}, "endpoint.timeout_seconds must be > 0, got 0.0"),
         ({"max_retries": 11}, "endpoint.max_retries must be between 0 and 10, got 11"),

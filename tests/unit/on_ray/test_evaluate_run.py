@@ -173,7 +173,9 @@ def test_a_paired_query_is_the_caption_and_a_supplement_of_its_own_video(scored,
     ]
     assert record.texts == tuple(queries)
     np.testing.assert_allclose(record.similarity, (of_texts(*queries) @ video.T).numpy(), atol=1e-6)
-    assert record.settings == {"paired": {"prompts": ("A",), "uses_target_video": True}}
+    assert record.settings == {
+        "paired": {"prompts": ("A",), "uses_target_video": True, "videos_lacking_supplements": 0}
+    }
     assert record.settings_note == "supplement A of the target video in the query"
     assert record.uses_target
     assert not scored.records["test/raw"].uses_target

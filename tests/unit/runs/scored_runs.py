@@ -6,7 +6,7 @@ from pathlib import Path
 
 from conical.captioning import describe_captioner
 from conical.config import Experiment, load_experiment
-from conical.core.records import CaptionRecord
+from conical.core.records import CaptionRecord, FailedCaption
 from conical.models.dual_encoder import build_dual_encoder
 from conical.models.weight_files import save_encoder
 from conical.runs.identity import identify
@@ -76,7 +76,6 @@ def write_workspace(experiment: Experiment, root: Path) -> Workspace:
                 prompt_hash=row.prompt.hash,
                 sample=row.sample,
                 text=f"prompt {row.prompt.id} says {captions[row.video_id]}",
-                status="ok",
                 captioner=card.name,
                 model=card.model,
                 revision=card.revision,
@@ -100,3 +99,33 @@ def write_run(experiment: Experiment, workspace: Workspace) -> RunFolder:
     save_encoder(build_dual_encoder(experiment.model), identity.folder.encoder)
     log.end("finished")
     return identity.folder
+
+
+def lose_supplements(
+    experiment: Experiment,
+    workspace: Workspace,
+    *,
+    prompts: tuple[str, ...] = ("B",),
+    split: str = "train",
+    number: int | None = None,
+    reason: str = "refusal: no",
+    is_tried: bool = True,
+) -> None:
+    """Take the texts of prompts away, of the first `number` videos of a split, as if the captioner had failed on them.
+
+    Args:
+        number: None: of all videos, whatever their split.
+        is_tried: false: as if they had never been asked for.
+    """
+    ledger = CaptionLedger(workspace.captions(experiment.dataset.folder))
+    rows = ledger.records()
+    videos = sorted({row.video_id for row in rows if number is None or row.video_id.startswith(split)})[:number]
+    lost = [row for row in rows if row.prompt_id in prompts and row.video_id in videos]
+    for part in ledger.path.glob("part*"):
+        part.unlink()
+    ledger.write_part("1", [row for row in rows if row not in lost])
+    failures = [
+        FailedCaption(key=row.key, video_id=row.video_id, prompt_id=row.prompt_id, sample=row.sample, reason=reason)
+        for row in lost
+    ]
+    ledger.write_failures("lost", failures if is_tried else [], asked={row.key for row in lost})

@@ -13,7 +13,6 @@ from conical.library.data_state import dataset_state, frames_state
 from conical.library.importing import dataset_root
 from conical.runs.state import captioner_frames_recipe, run_state, supplements_state, sweep_state
 from conical.store import (
-    CaptionLedger,
     DatasetBook,
     FrameStore,
     Workspace,
@@ -24,7 +23,7 @@ from conical.store import (
     write_dataset_book,
     write_manifest,
 )
-from unit.runs.scored_runs import small_experiment, write_run, write_workspace
+from unit.runs.scored_runs import lose_supplements, small_experiment, write_run, write_workspace
 
 
 @pytest.fixture
@@ -112,14 +111,17 @@ def test_supplements_are_counted_by_prompt_and_failures_named(experiment: Experi
     state = supplements_state(experiment, workspace)
     assert state.state == "fresh"
     assert f"A {total} of {total}, B {total} of {total}, C {total} of {total}" in state.detail
-    ledger = CaptionLedger(workspace.captions(experiment.dataset.folder))
-    rows = ledger.records()
-    for part in ledger.path.glob("part*"):
-        part.unlink()
-    failed = dataclasses.replace(rows[0], status="caption_failed", text="")
-    CaptionLedger(ledger.path).write_part("1", [failed, *rows[2:]])
+    lose_supplements(experiment, workspace, number=2, reason="server answered 400: too many images")
     state = supplements_state(experiment, workspace)
-    assert (state.state, "(1 failed)" in state.detail, "run conical caption" in state.detail) == ("partial", True, True)
+    assert state.state == "partial"
+    assert f"B {total - 2} of {total} (2 failed: 2x server answered 400: too many images)" in state.detail
+    assert "run conical caption" in state.detail
+    fewer = experiment.replace({"captions.prompts": ["A", "C"]})
+    assert supplements_state(fewer, workspace).detail.endswith(
+        f"C {total} of {total}, B not asked for (captions.prompts)"
+    )
+    lose_supplements(experiment, workspace, prompts=("A", "B", "C"), is_tried=False)
+    assert supplements_state(experiment, workspace).state == "missing"
 
 
 def test_a_run_of_other_settings_or_data_is_stale_and_says_what_changed(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conical.core.errors import StoreError
-from conical.core.records import CaptionRecord, Failure
+from conical.core.records import CaptionRecord, FailedCaption
 from conical.store import CaptionLedger
 
 
@@ -19,7 +19,6 @@ def _caption(key: str, *, video_id: str = "v", text: str = "a cat", prompt_id: s
         prompt_hash="p",
         sample=0,
         text=text,
-        status="ok",
         captioner="c",
         model="m",
         revision="r",
@@ -35,9 +34,9 @@ def test_supplements_come_back_as_they_were_in_a_fixed_order(tmp_path: Path) -> 
     ledger = CaptionLedger(tmp_path / "captions")
     rows = [_caption("k3", video_id="b"), _caption("k1", video_id="b", prompt_id="A", text="ein Würfel 🎲")]
     ledger.write_part("0", rows)
-    ledger.write_part("1", [_caption("k2", video_id="a", text="")])
+    ledger.write_part("1", [_caption("k2", video_id="a", text="a dog")])
     assert [row.key for row in ledger.records()] == ["k2", "k1", "k3"]
-    assert set(ledger.records()) == {*rows, _caption("k2", video_id="a", text="")}
+    assert set(ledger.records()) == {*rows, _caption("k2", video_id="a", text="a dog")}
     assert ledger.keys() == {"k1", "k2", "k3"}
 
 
@@ -103,19 +102,32 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
         ledger.records()
 
 
-def test_failures_of_a_unit_replace_its_earlier_ones(tmp_path: Path) -> None:
+def _failed(key: str, reason: str = "empty text") -> FailedCaption:
+    return FailedCaption(key=key, video_id="v", prompt_id="B", sample=0, reason=reason)
+
+
+def test_failures_of_a_unit_are_replaced_where_they_were_tried_again(tmp_path: Path) -> None:
     ledger = CaptionLedger(tmp_path)
-    failures = [
-        Failure(video_id="v", uri="v.mp4", stage="caption", kind="caption_failed", message=f"prompt {prompt}: empty")
-        for prompt in "AB"
-    ]
-    ledger.write_failures("0", failures)
-    assert ledger.failures() == failures
-    ledger.write_failures("0", failures[1:])
-    assert ledger.failures() == failures[1:]
-    ledger.write_failures("0", [])
+    ledger.write_failures("0", [_failed("k1"), _failed("k2")], asked={"k1", "k2", "k3"})
+    assert ledger.failures() == [_failed("k1"), _failed("k2")]
+    ledger.write_failures("0", [_failed("k2", "refusal: no")], asked={"k2"})
+    assert ledger.failures() == [_failed("k1"), _failed("k2", "refusal: no")]
+    ledger.write_failures("0", [], asked={"k1", "k2"})
     assert ledger.failures() == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_counts_until_its_key_has_a_text_and_has_one_reason(tmp_path: Path) -> None:
+    ledger = CaptionLedger(tmp_path)
+    ledger.write_failures("b", [_failed("k1", "server answered 400: no"), _failed("k2")], asked={"k1", "k2"})
+    os.utime(tmp_path / "failures-b.parquet", (1, 1))
+    # the same key in another unit, as after a prompt was added
+    ledger.write_failures("a", [_failed("k1", "refusal: no")], asked={"k1"})
+    assert ledger.failures() == [_failed("k1", "refusal: no"), _failed("k2")]
+    assert ledger.keys() == frozenset()
+    ledger.write_part("0", [_caption("k1")])
+    assert ledger.failures() == [_failed("k2")]
+    assert [row.key for row in ledger.records()] == ["k1"]
 
 
 def test_old_leftovers_of_killed_writers_are_swept(tmp_path: Path) -> None:

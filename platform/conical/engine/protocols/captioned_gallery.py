@@ -35,8 +35,9 @@ class _CaptionedGallery(Protocol):
 
     def note(self, settings: Mapping[str, Any]) -> str:
         fusion = settings["fusion"]
-        prompts = ", ".join(fusion["prompts"])
-        return f"supplements {prompts} weigh {fusion['weight']:g} in the gallery, chosen on {fusion['split']}"
+        prompts, mute = ", ".join(fusion["prompts"]), fusion["videos_without_supplement"]
+        lacking = f"; {mute} {'video has' if mute == 1 else 'videos have'} no supplement" if mute else ""
+        return f"supplements {prompts} weigh {fusion['weight']:g} in the gallery, chosen on {fusion['split']}{lacking}"
 
     def _supplements(self, data: EmbeddedData, split: str) -> Tensor:
         return data.mean_supplements(split, data.options.gallery_prompts)

@@ -33,11 +33,15 @@ class _PairedSupplement(Protocol):
     def texts(self, data: EmbeddedData, split: str) -> tuple[tuple[str, ...], ...]:
         return data.once((self.name, "texts", split), lambda: self._paired(data, split))
 
-    def _paired(self, data: EmbeddedData, split: str) -> tuple[tuple[str, ...], ...]:
-        prompts, queries = data.options.paired_prompts, data.split(split)
+    def _first(self, data: EmbeddedData, split: str) -> dict[str, dict[str, str]]:
+        """Video id to prompt id to the first supplement."""
         first: dict[str, dict[str, str]] = {}
-        for row in data.supplement_rows(split, prompts):
+        for row in data.supplement_rows(split, data.options.paired_prompts):
             first.setdefault(row.video_id, {}).setdefault(row.prompt_id, row.text)
+        return first
+
+    def _paired(self, data: EmbeddedData, split: str) -> tuple[tuple[str, ...], ...]:
+        prompts, queries, first = data.options.paired_prompts, data.split(split), self._first(data, split)
         paired = []
         for text, video in zip(queries.texts, queries.text_video, strict=True):
             written = first.get(queries.video_ids[video], {})
@@ -46,10 +50,15 @@ class _PairedSupplement(Protocol):
         return tuple(paired)
 
     def settings(self, data: EmbeddedData, split: str) -> dict[str, Any]:
-        return {"paired": {"prompts": data.options.paired_prompts, "uses_target_video": True}}
+        prompts, first = data.options.paired_prompts, self._first(data, split)
+        lacking = sum(len(first.get(video_id, {})) < len(prompts) for video_id in data.split(split).video_ids)
+        return {"paired": {"prompts": prompts, "uses_target_video": True, "videos_lacking_supplements": lacking}}
 
     def note(self, settings: Mapping[str, Any]) -> str:
-        return f"supplement {', '.join(settings['paired']['prompts'])} of the target video in the query"
+        paired = settings["paired"]
+        number = paired["videos_lacking_supplements"]
+        lacking = f"; {number} {'video lacks' if number == 1 else 'videos lack'} one" if number else ""
+        return f"supplement {', '.join(paired['prompts'])} of the target video in the query{lacking}"
 
 
 def join_sentences(*texts: str) -> str:

@@ -202,7 +202,7 @@ def result_row(record: RunRecord, scored: EvaluationRecord, label: str, *, stale
     """
     looks = record.looks_note(scored.name) if scored.split == "test" else ""
     epoch = "best epoch 0, no epoch was better on val than the weights as loaded" if record.is_as_loaded else ""
-    notes = [epoch, scored.settings_note, scored.partial_note, *scored.shared, looks]
+    notes = [epoch, record.supplements_note, scored.settings_note, scored.partial_note, *scored.shared, looks]
     notes += [f"stale: scored {stale} than are there now"] if stale else []
     return RunRow(
         label=label,

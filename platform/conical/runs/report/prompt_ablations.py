@@ -17,6 +17,8 @@ from conical.runs.report.methods import Method, ReportedRun, are_comparable, tra
 from conical.store import EvaluationRecord
 
 _METRICS = ("R1", "R10")
+# of `[captions]`: settings that change no text
+_NO_TEXT = ("retry_failed", "max_missing")
 # what an ablation varies, and what does not change a result or only names or repeats it
 _VARIED = ("mix", "captions")
 _IGNORED = ("name", "label", "seed", "evaluate", "tune", "ray", "tracking")
@@ -58,7 +60,7 @@ def _change(config: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     new, old = flatten(config["captions"]), flatten(base["captions"])
     words += [
         f"captions.{name} {old.get(name)} → {new.get(name)}"
-        for name in sorted(new.keys() | old.keys())
+        for name in sorted((new.keys() | old.keys()) - {*_NO_TEXT})
         if new.get(name) != old.get(name)
     ]
     return "; ".join(words)
