@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 _WIDTH_OF_A_LOG = 100
 
 
-def open_console(file: TextIO) -> Console:
+def _open_console() -> Console:
     """On a terminal lines break between words; elsewhere a line is never broken, so that it can be searched."""
-    if file.isatty():
-        return Console(file=file)
-    return Console(file=file, soft_wrap=True, width=None if "COLUMNS" in os.environ else _WIDTH_OF_A_LOG)
+    if sys.stdout.isatty():
+        return Console()
+    return Console(soft_wrap=True, width=None if "COLUMNS" in os.environ else _WIDTH_OF_A_LOG)
 
 
-console = open_console(sys.stdout)
+console = _open_console()
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; without it the offline demo's settings.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example loss.tau_tv=40; may be repeated.")]

@@ -61,7 +61,7 @@ class ProgressLine:
         self._began = time.monotonic()
         self._indent = ""
         self._live = Live(
-            console=console, get_renderable=self._drawn, refresh_per_second=4, transient=True, vertical_overflow="crop"
+            console=console, get_renderable=self.drawn, refresh_per_second=4, transient=True, vertical_overflow="crop"
         )
 
     def __enter__(self) -> ProgressLine:
@@ -149,7 +149,7 @@ class ProgressLine:
             start = head if number == 0 else " " * len(head)
             self._console.print(Text(start + line.plain.rstrip()), highlight=False, soft_wrap=True)
 
-    def _drawn(self) -> Text:
+    def drawn(self) -> Text:
         """The live lines; each is cut to the width, since a broken line would be drawn twice."""
         now, width = time.monotonic(), self._console.width - 1
         head = f"{self._indent}{{:<{_STAGE_WIDTH}}}"
