@@ -8,9 +8,9 @@ import pytest
 
 from conical.reports import RunRow, results_grid
 from conical.runs.comparison import compare_methods
+from conical.runs.report.best_marks import mark_best
 from conical.runs.report.builder import build_report, result_row
 from conical.runs.report.methods import method_pairs, reported_runs
-from conical.runs.report.significance import mark_best
 from conical.runs.report.verdict import verdict
 from conical.store import EvaluationRecord, RunFolder, Workspace
 from unit.runs.stored_runs import evaluation, scored_run
