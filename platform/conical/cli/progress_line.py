@@ -130,6 +130,8 @@ class ProgressLine:
             return
         stage, step = self._stage, self._stage.latest
         self._stage, self._ended, self._began = None, step, time.monotonic()
+        if step.done < step.total and stage.pace.done_here == 0:
+            return  # it ended before anything was done: what ended it is told elsewhere
         if step.done < step.total:
             text = f"{_counts(step)} in {duration(stage.told - stage.started)}"
         elif stage.pace.done_here > 0:
