@@ -102,9 +102,8 @@ def test_a_stage_leaves_one_line_behind_however_often_its_end_is_told(
 
 def test_a_stage_that_did_nothing_before_it_was_ended_leaves_no_line(clock: list[float]) -> None:
     console = _log()
-    with pytest.raises(RuntimeError, match="Ray"), ProgressLine(console) as line:
+    with ProgressLine(console) as line:
         line(Progress(stage="ingest", done=0, total=3, unit="videos"))
-        raise RuntimeError("Ray did not start")
     assert _lines(console) == []
 
 
