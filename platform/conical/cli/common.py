@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 from conical.cli.quiet import divert_chatter
 
@@ -17,18 +17,21 @@ if TYPE_CHECKING:
     from conical.config import Experiment
     from conical.store import Workspace
 
-# columns of what is not a terminal, such as a CI log or a file; COLUMNS says otherwise
-_WIDTH_OF_A_LOG = 100
+
+class _Log(Console):
+    """What is not a terminal, such as a file or the log of a CI job: no line is broken, so that it can be searched."""
+
+    def __init__(self) -> None:
+        super().__init__(soft_wrap=True)
+
+    @property  # type: ignore[misc]  # nothing sets it
+    def size(self) -> ConsoleDimensions:
+        """Room for a whole table of results, unless COLUMNS says otherwise."""
+        return super().size if "COLUMNS" in os.environ else ConsoleDimensions(100, 25)
 
 
-def open_console(file: TextIO) -> Console:
-    """On a terminal lines break between words; elsewhere a line is never broken, so that it can be searched."""
-    if file.isatty():
-        return Console(file=file)
-    return Console(file=file, soft_wrap=True, width=None if "COLUMNS" in os.environ else _WIDTH_OF_A_LOG)
-
-
-console = open_console(sys.stdout)
+# on a terminal lines break between words
+console = Console() if sys.stdout.isatty() else _Log()
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; without it the offline demo's settings.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example loss.tau_tv=40; may be repeated.")]

@@ -62,7 +62,7 @@ class ProgressLine:
         self._indent = ""
         self._noticed: set[Notice] = set()
         self._live = Live(
-            console=console, get_renderable=self._drawn, refresh_per_second=4, transient=True, vertical_overflow="crop"
+            console=console, get_renderable=self.drawn, refresh_per_second=4, transient=True, vertical_overflow="crop"
         )
 
     def __enter__(self) -> ProgressLine:
@@ -135,6 +135,8 @@ class ProgressLine:
             return
         stage, step = self._stage, self._stage.latest
         self._stage, self._ended, self._began = None, step, time.monotonic()
+        if step.done < step.total and stage.pace.done_here == 0:
+            return  # it ended before anything was done: what ended it is told elsewhere
         if step.done < step.total:
             text = f"{_counts(step)} in {duration(stage.told - stage.started)}"
         elif stage.pace.done_here > 0:
@@ -154,7 +156,7 @@ class ProgressLine:
             start = head if number == 0 else " " * len(head)
             self._console.print(Text(start + line.plain.rstrip()), highlight=False, soft_wrap=True)
 
-    def _drawn(self) -> Text:
+    def drawn(self) -> Text:
         """The live lines; each is cut to the width, since a broken line would be drawn twice."""
         now, width = time.monotonic(), self._console.width - 1
         head = f"{self._indent}{{:<{_STAGE_WIDTH}}}"

@@ -266,7 +266,8 @@ def _grid(directions: Mapping[str, DirectionMetrics], notes: list[str], options:
     family += "" if options.used_scale is None else f" at scale {options.used_scale:g}"
     title = f"Protocol {PROTOCOL}{family}; recalls in percent, ranks from 1, 95 % intervals"
     header = ("Task", "Queries", "Gallery", *(HEADINGS[metric] for metric in METRICS))
-    return Grid(title=title, header=header, body=tuple(body), notes=tuple(notes), num_keys=1)
+    optional = tuple(header.index(heading) for heading in ("MedR", "Gallery", "R@5"))
+    return Grid(title=title, header=header, body=tuple(body), notes=tuple(notes), num_keys=1, optional=optional)
 
 
 def _plain(

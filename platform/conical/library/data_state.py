@@ -72,7 +72,7 @@ def frames_state(
         for video_id, mark in stored.items()
     )
     missing = len(clips) - len(stored) - len(failed)
-    counts = f"{len(stored)} of {len(clips)} videos, {_set_aside(failed)}, recipe {recipe.hash}"
+    counts = f"{len(stored)} of {len(clips)} videos, recipe {recipe.hash}, {_set_aside(failed)}"
     if moved:
         return StageState(stage=stage, state="stale", detail=f"{counts}; {moved} have another address or window now")
     if missing:

@@ -26,7 +26,7 @@ from conical.reports.grids import (
 )
 from conical.reports.groups import group_rows
 from conical.reports.plotting import Drawing
-from conical.reports.summary import summary_sentences
+from conical.reports.summary import comparison_sentence, summary_sentences
 from conical.reports.tables import shared_notes
 
 _SHOWN_TEXTS = 3
@@ -60,6 +60,7 @@ def render_page(data: ReportData, drawings: Mapping[str, Sequence[Drawing]]) -> 
     return environment.get_template("report.html").render(
         data=data,
         summary=summary_sentences(data),
+        compared=[comparison_sentence(comparison) for comparison in data.comparisons],
         lead=_figure(lead) if lead else None,
         results=[_table(grid) for grid in results],
         notes=shared_notes(results),

@@ -10,12 +10,15 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
+
+from conical.reports.glyphs import HOUSE_FAMILY, families_for
 
 # Okabe and Ito's palette, told apart under every common colour blindness; its yellow is left out (pale on white)
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
 _STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib, so text has the same width everywhere
+    "font.family": HOUSE_FAMILY,  # text has the same width everywhere
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
@@ -67,6 +70,11 @@ def render(*, name: str, title: str, told: str, draw: Callable[[], Figure]) -> D
     # the salt makes SVG ids a function of the figure, not of the moment
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = draw()
+        families, _ = families_for("".join(text.get_text() for text in figure.findobj(Text)))
+    # drawn again where a label needs letters that the house's font has not
+    with mpl.rc_context({**_STYLE, "font.family": list(families), "svg.hashsalt": name}):
+        if len(families) > 1:
+            figure = draw()
         svg, png = io.BytesIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=150, metadata={"Software": None})

@@ -172,7 +172,7 @@ class SweepBook:
         metric = self._experiment.select_by
         values = [trial.value for trial in trials if trial.value is not None]
         best = max(values, key=lambda value: merit(metric, value), default=None)
-        note = f"{len(ended)} of {options.num_trials} trials ended"
+        note = f"{len(ended)} of {options.num_trials} trials"
         note += "" if best is None else f", best {readable(metric)} {best:.1f}"
         self._report(Progress(stage="tune", done=min(epochs, total), total=total, unit="epochs", note=note))
 

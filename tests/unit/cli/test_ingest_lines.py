@@ -6,13 +6,9 @@ import dataclasses
 import io
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
-from conical.cli import progress_line
-from conical.cli.progress_line import ProgressLine
 from conical.cli.show_ingest import print_ingest
-from conical.core.progress import Progress
 from conical.core.records import Failure
 from conical.on_ray.ingest import IngestSummary
 
@@ -76,16 +72,3 @@ def test_an_ingest_without_surprises_is_one_line() -> None:
     calm = IngestSummary(ok=1, failed=0, skipped=0, changed=(), gone=(), padded=0, seconds=1, failures=())
     print_ingest(console, calm, num_frames=10, folder=Path("frames"))
     assert _text(console) == "frames: 1 videos new, 0 were there, 0 failed, 1.0 s -> frames\n"
-
-
-def test_rate_and_time_left_do_not_count_what_an_earlier_run_has_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(progress_line.time, "monotonic", lambda: clock[0])
-    console = _console()
-    with ProgressLine(console) as line:
-        for seconds, done in ((0.0, 900), (20.0, 920), (30.0, 930)):
-            clock[0] = seconds
-            line(Progress(stage="ingest", done=done, total=1000, unit="videos", note="2 failed"))
-    first, last = _text(console).splitlines()
-    assert first == "ingest          920 of 1000 videos in 20 s (1.0/s), 80 s left, 2 failed"
-    assert last == "ingest          930 of 1000 videos in 30 s (1.0/s), 70 s left, 2 failed"

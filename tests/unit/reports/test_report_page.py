@@ -167,6 +167,39 @@ def test_published_figures_are_labelled_and_in_a_table_of_their_own(page: Page) 
     assert "Published, not reproduced; protocol unknown" in page.text
 
 
+@pytest.mark.parametrize(("dataset", "num_folded"), [("scenes", 1), ("msrvtt", 1)])
+def test_published_figures_of_other_datasets_are_folded_away(dataset: str, num_folded: int) -> None:
+    data = dataclasses.replace(report(), dataset=dataset)
+    html = render_page(data, {section: () for section in SECTIONS})
+    published = html[html.index('<section id="published">') :].partition("</section>")[0]
+    open_part, _, folded = published.partition("<details>")
+    assert published.count("<details>") == num_folded
+    assert ("msrvtt 1kA" in open_part) == (dataset == "msrvtt")
+    assert ("msrvtt 1kA" in folded) == (dataset != "msrvtt")
+    assert "msvd" in folded
+    assert "<details open" not in published
+
+
+def test_the_summary_leads_with_the_verdict_and_the_figure_of_test(tmp_path: Path) -> None:
+    data = dataclasses.replace(report(), verdict="Nothing differs <here>.")
+    html = write_report(data, tmp_path).page.read_text(encoding="utf-8")
+    summary = html[html.index('<section id="summary">') :].partition("</section>")[0]
+    results = html[html.index('<section id="results">') :].partition("</section>")[0]
+    verdict, figure, sentence = (
+        summary.index(part) for part in ('<p class="lead">Nothing differs &lt;here&gt;.', "<figure>", "Best by val")
+    )
+    assert verdict < figure < sentence
+    assert summary.count("<figure>") == 1
+    assert 'alt="R@1 on test, protocol raw' in summary
+    assert 'alt="R@1 on test, protocol raw' not in results
+
+
+def test_each_note_of_the_results_is_on_the_page_once() -> None:
+    html = render_page(report(), {section: () for section in SECTIONS})
+    assert html.count("Recalls in percent; MedR and MeanR") == 1
+    assert html.count("v2t ranks a video") == 1
+
+
 def test_provenance_is_on_the_page(page: Page) -> None:
     for part in ("0f3c9d2e71aa (clean)", "6e340b9cffb37a98", "python jobs/report.py", "tau_va = 12.5", "run-tun"):
         assert part in page.text

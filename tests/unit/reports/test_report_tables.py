@@ -27,9 +27,10 @@ from conical.reports import (
     results_csv,
     results_grid,
     rich_table,
+    shared_notes,
     sweep_grid,
 )
-from conical.reports.grids import hubs_grid
+from conical.reports.grids import BOLD, headline_grid, hubs_grid
 from conical.reports.groups import group_names
 from conical.reports.summary import sweep_sentences
 from unit.reports.report_factory import LABELS, ablation, comparison, report, row, sweep
@@ -45,7 +46,7 @@ def hand_row(label: str, recall: float, mean_rank: float, **changes: object) -> 
 
 def on_terminal(grid: Grid, width: int = 120) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(rich_table(grid))
+    console.print(rich_table(grid, width=width))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -56,7 +57,8 @@ def test_a_metric_shows_its_interval_or_stands_alone() -> None:
 
 
 def test_the_grid_of_two_hand_made_runs() -> None:
-    grid = results_grid([hand_row("one", 40.0, 6.0), hand_row("two", 41.5, 7.25)])
+    tested = {"one": frozenset({"t2v/MeanR"}), "two": frozenset({"t2v/R1"})}
+    grid = results_grid([hand_row(n, r, m, best_in=tested[n]) for n, r, m in (("one", 40.0, 6.0), ("two", 41.5, 7.25))])
     assert grid.title == "test, protocol raw: 50 queries, 50 videos"
     assert grid.header == ("Method", "Direction", "R@1", "R@5", "R@10", "MedR", "MeanR")
     assert grid.body == (
@@ -65,14 +67,18 @@ def test_the_grid_of_two_hand_made_runs() -> None:
         ("two", "t2v", "41.5 [38.0, 45.1]", "–", "–", "–", "7.2"),
         ("two", "v2t", "–", "–", "–", "–", "–"),
     )
-    # the higher recall, the lower mean rank
+    # what was found to be significantly best
     assert grid.best == {(2, 2), (0, 6)}
     assert grid.spans() == (2, 0, 2, 0)
 
 
-def test_equal_values_are_all_best_and_one_run_alone_is_not() -> None:
-    assert results_grid([hand_row("one", 40.0, 6.0), hand_row("two", 40.0, 7.0)]).best == {(0, 2), (2, 2), (0, 6)}
-    assert results_grid([hand_row("one", 40.0, 6.0)]).best == frozenset()
+def test_the_largest_number_is_not_bold_by_itself_and_the_note_says_what_bold_is() -> None:
+    untested = results_grid([hand_row("one", 40.0, 6.0), hand_row("two", 90.0, 7.0)])
+    assert untested.best == frozenset()
+    assert BOLD not in untested.notes
+    none_best = [hand_row(name, 40.0, 6.0, best_in=frozenset()) for name in ("one", "two")]
+    assert results_grid(none_best).best == frozenset()
+    assert results_grid(none_best).notes.count(BOLD) == 1
 
 
 @pytest.mark.parametrize(
@@ -111,10 +117,8 @@ def test_sets_of_equal_size_stand_in_tables_that_are_told_apart() -> None:
     first, second = map(results_grid, groups)
     assert first.title == "test, protocol raw: 50 queries, 50 videos, set aaaaaaaa"
     assert second.title.endswith(", set bbbbbbbb")
-    assert any(note.startswith("Set aaaaaaaa: the same queries") for note in first.notes)
-    # the recall of 41.5 wins nothing in a table it does not stand in
-    assert (0, 2) in first.best
-    assert second.best == frozenset()
+    assert any(note.startswith("A set is the same queries") for note in first.notes)
+    assert first.notes == second.notes
 
 
 def test_an_empty_table_and_a_repeated_label_are_refused() -> None:
@@ -137,17 +141,52 @@ def test_paired_supplement_ties_and_notes_are_told() -> None:
     assert len(plain.notes) == 1
 
 
-@pytest.mark.parametrize("width", [100, 120])
-def test_every_table_fits_its_terminal_with_its_numbers_whole(width: int) -> None:
+def grids_of_a_report() -> list[Grid]:
     data = report()
-    for rows in group_rows(data.rows):
-        text = on_terminal(results_grid(rows), width)
-        assert max(map(len, text.splitlines())) <= width
-        for line in results_grid(rows).body:
-            # an interval may stand below its number
-            assert all(part in text for cell in line[2:] for part in re.split(r" (?=\[)", cell)), line
-        assert "Direction" in text
-        assert "MeanR" in text
+    results = [results_grid(rows) for rows in group_rows(data.rows)]
+    # sizes as real ones are: three digits before the point
+    wide = hand_row("CEO, human captions + supplements", 100.0, 6.0)
+    metrics = {
+        f"{d}/{m}": MetricValue(100.0, 87.5, 100.0) for d in ("t2v", "v2t", "v2t_any") for m in ("R1", "R5", "R10")
+    }
+    metrics |= {
+        f"{d}/{m}": MetricValue(104.0, 87.5, 112.5) for d in ("t2v", "v2t", "v2t_any") for m in ("MedR", "MeanR")
+    }
+    headline = headline_grid([row for row in data.rows if row.protocol == "raw"])
+    assert headline is not None
+    return [*results, results_grid([dataclasses.replace(wide, metrics=metrics)]), headline]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_every_table_fits_its_terminal_with_its_numbers_and_words_whole(width: int) -> None:
+    for grid in [*grids_of_a_report(), comparisons_grid(report().comparisons)]:
+        text = on_terminal(grid, width)
+        lines = text.splitlines()
+        assert max(map(len, lines)) <= width
+        left_out = re.search(r"Left out in \d+ columns: (.*)\.", " ".join(text.split()))
+        gone = left_out.group(1).split(" and ") if left_out else []
+        shown = [column for column, heading in enumerate(grid.header) if heading not in gone]
+        assert {"MedR", "R@5", "Seeds", "Wins / losses"} >= set(gone)
+        words = set(text.split())
+        for line in grid.body:
+            for column in shown:
+                # an interval may stand below its number, a name on several lines
+                parts = re.split(r" (?=\[)", line[column]) if column >= grid.num_keys else line[column].split()
+                assert all(set(part.split()) <= words for part in parts), (line[column], width)
+
+
+def test_nothing_is_left_out_in_100_columns() -> None:
+    assert not any("Left out" in on_terminal(grid, 100) for grid in grids_of_a_report())
+
+
+def test_notes_of_several_tables_are_said_once() -> None:
+    grids = grids_of_a_report()
+    notes = shared_notes(grids, width=80)
+    assert len(set(notes)) == len(notes)
+    assert {note for grid in grids for note in grid.notes} <= set(notes)
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(rich_table(grids[0], width=80, has_notes=False))
+    assert grids[0].notes[0].split(";")[0] not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_wide_terminal_keeps_each_interval_beside_its_number() -> None:
@@ -163,8 +202,12 @@ def test_single_captions_have_a_line_of_their_own_where_they_were_ranked() -> No
     grid = results_grid([one, two])
     assert [line[1] for line in grid.body] == ["t2v", "v2t", "v2t_any"] * 2
     assert grid.body[2] == ("one", "v2t_any", "30.0", "–", "–", "3.0", "–")
-    # each direction has its own best: t2v R@1 of two, v2t_any R@1 of one
-    assert grid.best == {(3, 2), (2, 2), (0, 6), (3, 6)}
+    # each direction has its own best
+    one, two = (
+        dataclasses.replace(run, best_in=frozenset(keys))
+        for run, keys in ((one, ("v2t_any/R1", "v2t_any/MedR")), (two, ("t2v/R1",)))
+    )
+    assert results_grid([one, two]).best == {(3, 2), (2, 2), (2, 5)}
     assert any(
         note.startswith("v2t ranks a video's captions as one group") and "v2t_any ranks all captions singly" in note
         for note in grid.notes
@@ -186,7 +229,11 @@ def test_terminal_markup_in_a_label_is_text() -> None:
 
 
 def test_markdown_of_a_hand_made_run() -> None:
-    text = markdown_table(results_grid([hand_row("a|b <i>", 40.0, 6.0), hand_row("two", 41.5, 7.0)]))
+    rows = [
+        hand_row("a|b <i>", 40.0, 6.0, best_in=frozenset({"t2v/MeanR"})),
+        hand_row("two", 41.5, 7.0, best_in=frozenset({"t2v/R1"})),
+    ]
+    text = markdown_table(results_grid(rows))
     lines = text.splitlines()
     assert lines[0] == "**test, protocol raw: 50 queries, 50 videos**"
     assert lines[2] == "| Method | Direction | R@1 | R@5 | R@10 | MedR | MeanR |"
@@ -196,7 +243,8 @@ def test_markdown_of_a_hand_made_run() -> None:
 
 
 def test_latex_of_a_hand_made_run() -> None:
-    text = latex_table(results_grid([hand_row("50 % & more_†", 40.0, 6.0), hand_row("two", 41.5, 7.0)]))
+    best = hand_row("50 % & more_†", 40.0, 6.0, best_in=frozenset({"t2v/MeanR"}))
+    text = latex_table(results_grid([best, hand_row("two", 41.5, 7.0)]))
     assert r"\begin{tabular}{llrrrrr}" in text
     assert r"50 \% \& more\_$\dagger$ & t2v & 40.0 [36.5, 43.6] & -- & -- & -- & \textbf{6.0} \\" in text
     assert "\n & v2t & -- & -- & -- & -- & -- \\\\\n" in text
@@ -243,7 +291,7 @@ def test_trials_are_sorted_best_first_and_those_without_a_value_come_last() -> N
     values = [line[3] for line in grid.body]
     assert values[-1] == "–"
     assert [float(value) for value in values[:-1]] == sorted(map(float, values[:-1]), reverse=True)
-    assert grid.best == {(0, 3)}
+    assert grid.best == frozenset()  # that it is better than the others was not tested
     assert grid.body[-1][:2] == ("7", "failed")
 
 
@@ -324,9 +372,12 @@ def test_trials_that_might_as_well_have_won_are_marked_and_counted() -> None:
     )
     alone = dataclasses.replace(sweep(), indistinguishable=())
     assert sweep_sentences(alone) == ("Trial 2 is significantly better than the other 10 scored trials.",)
-    assert sweep_grid(alone).notes == ()
+    assert sweep_grid(alone).notes == ("Bold: significantly better than every other trial.",)
+    assert sweep_grid(alone).best == {(0, 3)}
+    assert sweep_grid(tested).best == frozenset()
     lone = dataclasses.replace(sweep(1), indistinguishable=())
     assert sweep_sentences(lone) == ("Trial 0 is the only scored trial.",)
+    assert sweep_grid(lone).best == frozenset()
     assert sweep_sentences(sweep()) == ()
 
 

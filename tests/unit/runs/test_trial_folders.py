@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from conical.config import Experiment
-from conical.core.progress import no_report
+from conical.core.progress import Progress, Told, no_report
 from conical.on_ray.sweep_callback import ForwardToBook
 from conical.on_ray.train import train
+from conical.runs import sweep_log
 from conical.runs.finding import scorable_runs
 from conical.runs.identity import identify
 from conical.runs.log import open_tracker
@@ -175,3 +176,49 @@ def test_the_metric_that_chooses_the_epoch_is_part_of_the_key(experiment: Experi
         for direction in ("t2v", "v2t")
     )
     assert by_text != by_video
+
+
+def test_a_sweep_tells_parts_of_epochs_and_leaves_out_of_the_total_what_its_scheduler_skips(
+    experiment: Experiment, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three trials of four epochs; the first is stopped after one, so nine epochs are all there is to do."""
+    clock = [0.0]
+    monkeypatch.setattr(sweep_log.time, "monotonic", lambda: clock[0])
+    experiment = experiment.replace({"optim.epochs": 4, "tune.num_trials": 3})
+    path = workspace.experiment(experiment.name) / "sweeps" / "s" / "sweep.json"
+    told: list[tuple[float, float]] = []
+    said: list[dict[str, object]] = []
+
+    def take() -> list[dict[str, object]]:
+        taken, said[:] = list(said), []
+        return taken
+
+    def report(step: Told) -> None:
+        assert isinstance(step, Progress)
+        told.append((step.done, step.total))
+
+    tracker = open_tracker(experiment, workspace)
+    book = SweepBook(experiment, workspace, tracker, path=path, known=None, report=report, take_steps=take)
+    first, second, third = ({"loss.tau_tv": tau} for tau in (10.0, 20.0, 30.0))
+    with book:
+        book.result(first, {"epoch": 0.0, METRIC: 1.0}, [])
+        said.append({"drawn": first, "steps_done": 5, "total_steps": 40})
+        clock[0] = 10.0
+        book.poll()
+        assert told[-1] == (0.5, 12)
+        said.append({"drawn": first, "steps_done": 10, "total_steps": 40})
+        book.poll()  # too soon after the last
+        assert told[-1] == (0.5, 12)
+        clock[0] = 20.0
+        book.poll()
+        assert told[-1] == (0.99, 12)  # val is not scored yet
+        book.result(first, {"epoch": 1.0, METRIC: 2.0}, [])
+        book.end(first, checkpoint=checkpoint(workspace.root / "checkpoint", b"w"))
+        assert told[-1] == (1, 9)
+        for drawn in (second, third):
+            for epoch in range(5):
+                book.result(drawn, {"epoch": float(epoch), METRIC: 2.0}, [])
+            book.end(drawn, checkpoint=checkpoint(workspace.root / "checkpoint", b"w"))
+    assert told[-1] == (9, 9)
+    shares = [done / total for done, total in told]
+    assert shares == sorted(shares)

@@ -26,6 +26,7 @@ from conical.runs.dependencies import KnownHashes, data_source
 from conical.runs.finding import experiment_of, runs_named
 from conical.runs.looks import looks_by_training, with_all_looks
 from conical.runs.provenance import git_commit
+from conical.runs.report.best_marks import mark_best
 from conical.runs.report.figure_data import curves, hub_samples, rank_samples
 from conical.runs.report.methods import (
     Method,
@@ -39,7 +40,6 @@ from conical.runs.report.methods import (
 )
 from conical.runs.report.prompt_ablations import prompt_ablations
 from conical.runs.report.queries import build_browser
-from conical.runs.report.significance import mark_best
 from conical.runs.report.verdict import verdict
 from conical.runs.staleness import stale_by_name
 from conical.store import EvaluationRecord, RunFolder, RunRecord, Sweep, Workspace, list_runs, read_sweep

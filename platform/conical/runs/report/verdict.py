@@ -42,7 +42,7 @@ def verdict(runs: Sequence[ReportedRun], pairs: MethodPairs, *, split: str, prot
             f"model, which stands in its place; {claim}"
         )
     else:
-        claim = claim[0].upper() + claim[1:]
+        claim = f"N{claim[1:]}" if claim.startswith("no method ") else claim  # a name keeps its letters
     return f"{claim} ({_how(found, baseline, split=split, protocol=protocol)})."
 
 
