@@ -141,7 +141,7 @@ def compare(
         direction=direction,
         metric=metric,
     )
-    console.print(rich_table(comparisons_grid([found]), width=console.width))
+    console.print(rich_table(comparisons_grid([found]), width=console.width), soft_wrap=False)
     console.print(comparison_sentence(found), highlight=False, markup=False)
     if left_out := unpaired_seeds(runs_a, runs_b):
         console.print(left_out, highlight=False, markup=False)

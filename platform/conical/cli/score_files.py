@@ -143,7 +143,7 @@ def score_files(console: Console, options: ScoreOptions) -> None:
         files = [read_matrix(address) for address in options.files]
         bank = _read_bank(files, options)
         directions, notes = _score_matrices(files, bank, options)
-    console.print(rich_table(_grid(directions, notes, options), width=console.width))
+    console.print(rich_table(_grid(directions, notes, options), width=console.width), soft_wrap=False)
     for file in files:
         console.print(f"{file}, protocol {PROTOCOL}", highlight=False, markup=False)
     if bank is not None:

@@ -37,7 +37,8 @@ def print_evaluations(console: Console, record: RunRecord, evaluations: Sequence
 def print_grids(console: Console, grids: Sequence[Grid]) -> None:
     """Tables in the width of the terminal, then the notes of all of them, each once."""
     for grid in grids:
-        console.print(rich_table(grid, width=console.width, has_notes=False))
+        # a log's lines are not broken, but the columns of a table are fitted there as well
+        console.print(rich_table(grid, width=console.width, has_notes=False), soft_wrap=False)
     for note in shared_notes(grids, width=console.width):
         console.print(note, highlight=False, markup=False, style="dim" if console.is_terminal else "")
 

@@ -17,7 +17,7 @@ from conical.reports import ReportPaths
 from unit.reports.report_factory import report
 
 
-def _printed(width: int, tmp_path: Path) -> str:
+def _printed(width: int, tmp_path: Path, *, is_log: bool = False) -> str:
     import dataclasses
 
     data = report()
@@ -25,7 +25,7 @@ def _printed(width: int, tmp_path: Path) -> str:
         data, rows=tuple(row for row in data.rows if row.protocol == "raw"), verdict="No method differs " * 8 + "[x]."
     )
     paths = ReportPaths(page=tmp_path / "a report" / "report.html", tables=(), figures=())
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console = Console(file=io.StringIO(), width=width, color_system=None, soft_wrap=is_log)
     print_demo(console, DemoResult(data=data, paths=paths), config=None, overrides=[])
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -50,6 +50,12 @@ _ENDS = [
     ["train", "--set", "loss.tau_tv=40"],
     ["ui"],
 ]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_table_fits_a_log_whose_sentences_are_not_broken(width: int, tmp_path: Path) -> None:
+    table = _printed(width, tmp_path, is_log=True).partition("R@k in percent")[0]
+    assert max(map(len, table.splitlines())) <= width
 
 
 def test_the_next_commands_take_along_what_the_demo_was_called_with() -> None:

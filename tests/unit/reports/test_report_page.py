@@ -20,6 +20,7 @@ from conical.reports import (
     ReportPaths,
     RunRow,
     comparison_sentence,
+    published_rows,
     summary_sentences,
     write_report,
 )
@@ -167,13 +168,13 @@ def test_published_figures_are_labelled_and_in_a_table_of_their_own(page: Page) 
     assert "Published, not reproduced; protocol unknown" in page.text
 
 
-@pytest.mark.parametrize(("dataset", "num_folded"), [("scenes", 1), ("msrvtt", 1)])
-def test_published_figures_of_other_datasets_are_folded_away(dataset: str, num_folded: int) -> None:
-    data = dataclasses.replace(report(), dataset=dataset)
+@pytest.mark.parametrize("dataset", ["scenes", "msrvtt"])
+def test_published_figures_of_other_datasets_are_folded_away(dataset: str) -> None:
+    data = dataclasses.replace(report(), dataset=dataset, published=published_rows())
     html = render_page(data, {section: () for section in SECTIONS})
     published = html[html.index('<section id="published">') :].partition("</section>")[0]
     open_part, _, folded = published.partition("<details>")
-    assert published.count("<details>") == num_folded
+    assert published.count("<details>") == 1
     assert ("msrvtt 1kA" in open_part) == (dataset == "msrvtt")
     assert ("msrvtt 1kA" in folded) == (dataset != "msrvtt")
     assert "msvd" in folded
