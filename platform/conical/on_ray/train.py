@@ -105,7 +105,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
     """Run Ray Train in a thread, pass on what rank 0 says, keep the best encoder."""
     import ray
 
-    from conical.on_ray.messages import open_mailbox
+    from conical.on_ray.messages import ask, open_mailbox
 
     started = time.time()
     need = needs(experiment)["train"]
@@ -134,7 +134,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
             thread.start()
             while True:
                 is_over = not thread.is_alive()
-                for message in ray.get(mailbox.take.remote()):
+                for message in ask(mailbox.take.remote()) or ():
                     waiting.end()
                     _pass_on(message, experiment, log, report)
                 if is_over:
