@@ -9,6 +9,8 @@ from typing import Any
 
 import ray
 
+_ANSWER_SECONDS = 5.0
+
 
 class Mailbox:
     """Keeps messages in order until they are taken."""
@@ -34,5 +36,17 @@ def open_mailbox(name: str) -> Any:
     Args:
         name: what Ray's dashboard calls it, unique among those that are open.
     """
-    options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 4, "max_restarts": -1, "max_task_retries": -1}
+    options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 4, "max_restarts": -1}
     return ray.remote(**options)(Mailbox).options(name=name).remote()
+
+
+def ask(answer: Any) -> Any:
+    """What a mailbox answers; None if it does not, because Ray's memory monitor ended it: it must never hold up a run.
+
+    Args:
+        answer: of a call of its `put` or `take`.
+    """
+    try:
+        return ray.get(answer, timeout=_ANSWER_SECONDS)
+    except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.GetTimeoutError):
+        return None

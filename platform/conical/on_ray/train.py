@@ -111,7 +111,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
     """Run Ray Train in a thread, pass on what rank 0 says, keep the best encoder."""
     import ray
 
-    from conical.on_ray.messages import open_mailbox
+    from conical.on_ray.messages import ask, open_mailbox
 
     told.doing("starting workers")
     started = time.time()
@@ -141,7 +141,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
             thread.start()
             while True:
                 is_over = not thread.is_alive()
-                for message in ray.get(mailbox.take.remote()):
+                for message in ask(mailbox.take.remote()) or ():
                     waiting.end()
                     _pass_on(message, log, told)
                 if is_over:

@@ -16,12 +16,13 @@ TOLD = "reports.json"
 
 def run_rank(config: dict[str, Any]) -> None:
     """One rank of a training run; runs in a Ray Train worker."""
-    import ray
     import ray.train
     import torch
     from ray.train import Checkpoint
     from ray.train.torch import get_device
     from torch.nn.parallel import DistributedDataParallel
+
+    from conical.on_ray.messages import ask
 
     experiment = parse_experiment(config["experiment"], origin="the run's settings")
     context = ray.train.get_context()
@@ -33,7 +34,7 @@ def run_rank(config: dict[str, Any]) -> None:
 
     def tell(message: dict[str, Any]) -> None:
         if is_first:
-            ray.get(config["mailbox"].put.remote(message))
+            ask(config["mailbox"].put.remote(message))
 
     def report(epoch: EpochReport) -> None:
         row = epoch_row(epoch)

@@ -23,8 +23,8 @@ def farewell():
     print("left", flush=True)
 
 def work(**_):
-    print("working", flush=True)
     try:
+        print("working", flush=True)  # inside: the signal may come at once
         time.sleep(60)
     finally:
         print("tidied", flush=True)

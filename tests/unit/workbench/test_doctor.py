@@ -159,7 +159,7 @@ def test_a_port_that_a_second_head_would_need_is_named_with_its_option() -> None
         (
             ["ray.use_gpu=true"],
             "fail",
-            "caption needs a captioner with 1 CPU and 1 GPU, but this cluster's one machine",
+            "caption needs a captioner with 1 CPU and 1 GPU, but the machine",
         ),
         (["ray.cpus_per_worker=2"], "fail", "train needs 2 ranks at once with 2 CPUs each, but the machine"),
     ],
