@@ -204,8 +204,8 @@ def _pass_on(message: dict[str, Any], log: RunLog, told: TrainProgress) -> None:
     if "row" in message:
         epoch = message["row"]["epoch"]
         if epoch <= log.last_epoch:
-            return
+            message = {**message, "is_earlier": True}
         # after a gap only the checkpoint of the end has all, see `_fit`
-        if epoch <= log.last_epoch + 1:
+        elif epoch <= log.last_epoch + 1:
             log.epoch(message["row"], message["steps"])
     told(message, log.record)

@@ -11,6 +11,7 @@ from conical.config import Experiment
 from conical.core.progress import Activity, Progress, Told
 from conical.on_ray import epochs
 from conical.on_ray.epochs import StepTeller
+from conical.on_ray.train import _pass_on
 from conical.on_ray.train_progress import TrainProgress, best_so_far
 from conical.store import RunRecord
 
@@ -76,6 +77,30 @@ def test_a_finished_run_says_that_it_was_there_and_zero_shot_has_no_epochs() -> 
 def test_the_best_value_so_far_in_words(value: float | None, epoch: int, is_trained: bool, words: str) -> None:
     record = dataclasses.replace(RECORD, val_value=value, best_epoch=epoch)
     assert best_so_far(record, "val/raw/t2v/R1", is_trained=is_trained) == words
+
+
+def test_each_epoch_is_logged_once_and_in_order_whatever_the_mailbox_lost() -> None:
+    class Log:
+        record = RECORD
+        last_epoch = -1
+
+        def epoch(self, row: dict[str, float], steps: object) -> None:
+            assert row["epoch"] == self.last_epoch + 1
+            self.last_epoch = int(row["epoch"])
+
+    log, told = Log(), list[Told]()
+    progress = TrainProgress(EXPERIMENT, told.append)
+    # 2 was lost with a mailbox; 0 and 1 come again from a restarted worker, all of them from the last checkpoint
+    for epoch in (0, 1, 0, 1, 3, 0, 1, 2, 3):
+        _pass_on(_row(epoch), log, progress)  # type: ignore[arg-type]
+    assert log.last_epoch == 3
+    assert [one.done for one in told if isinstance(one, Progress)] == [0, 1, 3, 2, 3]
+
+
+@pytest.mark.parametrize(("metric", "words"), [("R1", "val t2v R@1 24.0"), ("MeanR", "val t2v MeanR 24.0")])
+def test_progress_names_the_metric_that_selects(metric: str, words: str) -> None:
+    record = dataclasses.replace(RECORD, val_value=24.0, best_epoch=1)
+    assert best_so_far(record, f"val/raw/t2v/{metric}", is_trained=True) == f"best {words} at epoch 1"
 
 
 def test_steps_are_told_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ import pytest
 from ray import tune as ray_tune
 
 from conical.config import load_experiment
-from conical.on_ray.train import _pass_on as pass_on
 from conical.on_ray.tune import _build_tuner as build_tuner
 from conical.store import Workspace
 
@@ -37,7 +36,7 @@ def test_searcher_and_scheduler_are_told_the_direction(
     monkeypatch.setattr(ray_tune, "with_parameters", lambda trainable, **_: lambda config: None)
     name = f"val/raw/t2v/{metric}"
     experiment = load_experiment(None, [f"select_by={name}", f"tune.scheduler={scheduler}"])
-    tuner = build_tuner(experiment, workspace=Workspace(tmp_path), folder=tmp_path / "6e7cdf76")
+    tuner = build_tuner(experiment, workspace=Workspace(tmp_path), folder=tmp_path / "6e7cdf76", mailbox=None)
     assert tuner.trainable.__name__ == "tune-6e7cdf76", "Ray's pages call trials by their sweep"
     config = tuner.options["tune_config"]
     assert (config.search_alg.metric, config.search_alg.mode) == (name, mode)
@@ -47,17 +46,3 @@ def test_searcher_and_scheduler_are_told_the_direction(
     if scheduler == "asha":
         assert config.scheduler.set_search_properties(config.metric, config.mode)
         assert config.scheduler._metric_op == (1.0 if mode == "max" else -1.0)
-
-
-@pytest.mark.parametrize(("metric", "said"), [("R1", "val t2v R@1 24.0"), ("MeanR", "val t2v MeanR 24.0")])
-def test_the_progress_line_of_training_names_the_metric_that_selects(metric: str, said: str) -> None:
-    class Log:
-        last_epoch = 0
-
-        def epoch(self, row: object, steps: object) -> None: ...
-
-    name, notes = f"val/raw/t2v/{metric}", []
-    experiment = load_experiment(None, [f"select_by={name}"])
-    row = {"epoch": 1.0, "val/raw/t2v/R5": 1.0, name: 24.0}
-    pass_on({"row": row, "steps": []}, experiment, Log(), lambda progress: notes.append(progress.note))
-    assert notes == [said]
