@@ -55,6 +55,7 @@ bench: setup
 	$(BIN)/python jobs/bench_input.py
 	$(BIN)/python jobs/bench_caption.py
 	$(BIN)/python jobs/bench_metrics.py
+	$(BIN)/python jobs/bench_text_tower.py
 
 docs: setup
 	$(BIN)/python jobs/build_docs.py
