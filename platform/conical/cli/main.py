@@ -222,11 +222,13 @@ def report(
     from conical.cli.show import print_report
     from conical.reports import write_report
     from conical.runs.report.builder import report_on
+    from conical.runs.report.publish import publish_report
 
     data, folder = report_on(
         workspace, name or experiment.name, experiment.name, protocol=experiment.evaluate.names()[0].protocol
     )
     print_report(console, data, write_report(data, folder))
+    publish_report(folder, experiment, workspace)
 
 
 @app.command()
@@ -241,11 +243,14 @@ def demo(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug
     from conical.on_ray.demo import run_demo
     from conical.reports import write_report
     from conical.runs.report.builder import build_report
+    from conical.runs.report.publish import publish_report
 
     with ProgressLine(console) as line:
         run_demo(experiment, workspace, line)
     data = build_report(workspace, experiment.name)
-    print_report(console, data, write_report(data, workspace.experiment(experiment.name) / "report"))
+    folder = workspace.experiment(experiment.name) / "report"
+    print_report(console, data, write_report(data, folder))
+    publish_report(folder, experiment, workspace)
     console.print("all runs in MLflow: [bold]make ui[/]", highlight=False)
 
 
@@ -253,10 +258,13 @@ def demo(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug
 def ui(port: Annotated[int, typer.Option(help="On loopback.")] = 5000, debug: Debug = False) -> None:
     """Serve MLflow's pages for this workspace on loopback until Ctrl-C."""
     from conical.store import Workspace
-    from conical.tracking import serve_ui
+    from conical.tracking import serve_ui, view_links
 
     workspace = Workspace.open()
     console.print(f"MLflow on http://127.0.0.1:{port} for {workspace.root}; Ctrl-C ends it", highlight=False)
+    # the view has the columns and charts that count; MLflow's own pages show it at this address only
+    for name, link in view_links(workspace.tracking_uri, workspace.artifacts, port=port).items():
+        console.print(f"{name}: {link}", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(serve_ui(workspace.tracking_uri, workspace.artifacts, port=port))
 
 
