@@ -165,4 +165,4 @@ def _book(
         # a run that was not trained has no epochs that would have told
         rows[best_metric(metric)] = scored.metrics[metric.removeprefix(f"{scored.name}/")].value
     if rows:
-        tracker.log(record.tracking_id, [(record.best_epoch, rows)])
+        tracker.log(record.tracking_id, [(0, rows)])  # no point of a curve

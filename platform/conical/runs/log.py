@@ -103,7 +103,9 @@ class RunLog:
         self._update(status=status)
         if status in ("finished", "stopped") and self.record.val_value is not None:
             best = {best_metric(self._metric): self.record.val_value}
-            self.tracker.log(self.record.tracking_id, [(self.record.best_epoch, best)])
+            # a final value is no point of a curve: at step 0 MLflow draws bars
+            self.tracker.log(self.record.tracking_id, [(0, best)])
+            self.tracker.tag(self.record.tracking_id, {"conical.best_epoch": str(self.record.best_epoch)})
         self.tracker.log_files(self.record.tracking_id, self.folder.path, under="run")
         tracked = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "running": "KILLED"}[status]
         self.tracker.tag(self.record.tracking_id, {"conical.status": status})

@@ -12,8 +12,8 @@ from typing import Any
 
 VIEW_KEY = "conical"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
-_DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
-_METRICS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "MeanR": "MeanR"}
+_DIRECTIONS = ("t2v", "v2t")
+_METRICS = ("R1", "R5", "R10", "MeanR")
 
 
 def experiment_tags() -> dict[str, str]:
@@ -39,7 +39,7 @@ def view() -> dict[str, Any]:
         for name, is_open in names.items()
     ]
     return {
-        "selectedColumns": [*columns, "attributes.`Dataset`"],
+        "selectedColumns": columns,
         "runsHiddenMode": "FIRST_20_RUNS",
         "compareRunCharts": _charts(),
         "compareRunSections": sections,
@@ -50,32 +50,21 @@ def view() -> dict[str, Any]:
 
 
 def _charts() -> list[dict[str, Any]]:
-    final = [
-        _chart("BAR", f"test/{direction} {metric}", f"{said}: {shown}")
-        for metric, shown in _METRICS.items()
-        for direction, said in _DIRECTIONS.items()
-        if metric in ("R1", "MeanR")
-    ]
-    curves = [
-        _chart("LINE", f"val/{direction} {metric}", f"{said}: {_METRICS[metric]} on val, per epoch")
-        for metric in ("R1", "MeanR")
-        for direction, said in _DIRECTIONS.items()
-    ]
-    training = [
-        _chart("LINE", "train/loss", "training loss, per epoch"),
-        _chart("LINE", "train/learning_rate", "learning rate, per epoch"),
-    ]
-    return [*final, *curves, *training, _chart("LINE", "step/loss", "training loss, per optimiser step")]
+    """One per metric that every run may have; for those of other settings MLflow adds its own."""
+    final = [_chart("BAR", f"test/{direction} {metric}") for metric in _METRICS for direction in _DIRECTIONS]
+    curves = [_chart("LINE", f"val/{direction} {metric}") for metric in ("R1", "MeanR") for direction in _DIRECTIONS]
+    training = [_chart("LINE", name) for name in ("train/loss", "train/learning_rate", "step/loss")]
+    return [*final, *curves, *training]
 
 
-def _chart(kind: str, metric: str, title: str) -> dict[str, Any]:
+def _chart(kind: str, metric: str) -> dict[str, Any]:
     section = metric.partition("/")[0]
     chart = {
         "type": kind,
         "uuid": metric,
         "metricKey": metric,
         "selectedMetricKeys": [metric],
-        "displayName": title,
+        "displayName": metric.partition("/")[2],
         "metricSectionId": section,
         "runsCountToCompare": 20,
         "deleted": False,
