@@ -19,8 +19,10 @@ def view_links(uri: str, artifacts: Path, *, port: int) -> dict[str, str]:
     """Experiment to the address of its saved view; empty before anything was tracked."""
     client = MlflowTracker(uri, "", artifacts=artifacts).client
     experiments = [found for found in client.search_experiments() if VIEW_TAG in found.tags]
+    # MLflow remembers which of its two faces was open last and starts with the one for chat applications
+    query = f"viewStateShareKey={VIEW_KEY}&workflowType=machine_learning"
     base = f"http://127.0.0.1:{port}/#/experiments"
-    return {found.name: f"{base}/{found.experiment_id}/runs?viewStateShareKey={VIEW_KEY}" for found in experiments}
+    return {found.name: f"{base}/{found.experiment_id}/runs?{query}" for found in experiments}
 
 
 def serve_ui(uri: str, artifacts: Path, *, port: int) -> int:
