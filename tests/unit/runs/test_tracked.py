@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+import numpy as np
 import pytest
 
 from conical.metrics import DIRECTIONS, METRICS, MetricValue, tracked_name
@@ -20,7 +21,6 @@ from conical.runs.tracked import (
 from conical.store import EvaluationRecord
 from conical.tracking.mlflow_tracker import legal_name
 from conical.tracking.view import view
-from unit.reports.report_factory import evaluation
 
 
 def _epoch(num_terms: int) -> dict[str, float]:
@@ -49,7 +49,15 @@ def _scored(split: str, **changes: object) -> EvaluationRecord:
         for direction in DIRECTIONS
         for metric in METRICS
     }
-    return evaluation(split=split, metrics=metrics, **changes)
+    plain = {"split": split, "protocol": "raw", "num_queries": 2, "num_gallery": 2, "has_ties": False, "hashes": {}}
+    arrays = {
+        "ranks_t2v": np.ones(2),
+        "ranks_v2t": np.ones(2),
+        "similarity": np.eye(2, dtype=np.float32),
+        "text_video": np.arange(2),
+    }
+    names = {"video_ids": ("a", "b"), "texts": ("a", "b"), "rankings": {}}
+    return EvaluationRecord(**plain | arrays | names | {"metrics": metrics} | changes)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +68,7 @@ def _scored(split: str, **changes: object) -> EvaluationRecord:
         _scored("test", family="dsl"),
         _scored("test", subset="leak-free"),
     ],
-    ids=str,
+    ids=lambda scored: str(scored.name),
 )
 def test_other_evaluations_go_to_the_table_alone(other: EvaluationRecord) -> None:
     assert final_metrics(other) == {}
