@@ -103,7 +103,7 @@ def test_the_link_opens_the_view(served: Served, browser: Chromium) -> None:
     assert page.run("!document.body.innerText.includes('Judges')")
     charts = browser.open(f"{served.link}&compareRunsMode=CHART", width=1440, height=2400)
     charts.wait_until("document.querySelectorAll('.js-plotly-plot').length >= 9")
-    assert charts.run("document.body.innerText.includes('test (8)')")
+    charts.wait_until(r"/test\s*\(8\)/.test(document.body.innerText)", seconds=20)
 
 
 @pytest.mark.timeout(240)
