@@ -129,8 +129,8 @@ class Chromium:
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path: Path, *, width: int = 1280, height: int = 900, has_script: bool = True) -> Page:
-        """Load a file in a page of its own, `width` CSS pixels wide."""
+    def open(self, path: Path | str, *, width: int = 1280, height: int = 900, has_script: bool = True) -> Page:
+        """Load a file or an address in a page of its own, `width` CSS pixels wide."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -140,7 +140,7 @@ class Chromium:
         self.call("Emulation.setDeviceMetricsOverride", session, **size)
         self.call("Emulation.setScriptExecutionDisabled", session, value=not has_script)
         self.events.clear()
-        self.call("Page.navigate", session, url=path.as_uri())
+        self.call("Page.navigate", session, url=path.as_uri() if isinstance(path, Path) else path)
         self.wait_for("Page.loadEventFired", session)
         return Page(browser=self, session=session)
 
@@ -159,6 +159,13 @@ class Page:
         )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def wait_until(self, expression: str, *, seconds: float = _DEADLINE_SECONDS) -> None:
+        """Until a JavaScript expression is true; for pages that fetch what they show."""
+        deadline = time.monotonic() + seconds
+        while not self.run(expression):
+            assert time.monotonic() < deadline, (expression, self.run("document.body.innerText.slice(0, 2000)"))
+            time.sleep(0.1)
 
     def press(self, key: str, *, times: int = 1) -> None:
         """Press a key as a person does: a named key (`Tab`, `Enter`, ` `) or one letter."""

@@ -94,7 +94,7 @@ def chain(experiment, root: Path, *, is_disturbed: bool):
     ledger_folder = workspace.captions(experiment.dataset.folder)
     watchers = []
     if is_disturbed:
-        watchers.append(kill_once("CaptionWorker", lambda: len(list(ledger_folder.glob("part*.parquet"))) >= 2))
+        watchers.append(kill_once("MapBatches(caption ", lambda: len(list(ledger_folder.glob("part*.parquet"))) >= 2))
     captioned = caption(experiment, workspace)
     assert captioned.ok == 42 * 2
     assert captioned.skipped_without_frames == 2 * 2
@@ -192,9 +192,9 @@ def test_the_run_is_whole_in_the_tracker(experiment, undisturbed):
     assert tracked.data.tags["conical.test_looks"] == "1"
     steps = tracker.client.get_metric_history(record.tracking_id, "step/loss")
     assert [metric.step for metric in steps] == list(range(8))
-    assert {"test/raw/t2v/R1", "test/raw/v2t/MeanR", "best/val/raw/t2v/R1"} <= tracked.data.metrics.keys()
+    assert {"test/t2v R1", "test/v2t MeanR", "best val/t2v R1"} <= tracked.data.metrics.keys()
     names = {item.path for item in tracker.client.list_artifacts(record.tracking_id, "evaluation")}
-    assert {"evaluation/test-raw.json", "evaluation/test-raw.npz"} <= names
+    assert {"evaluation/test-raw.json", "evaluation/test-raw.npz", "evaluation/metrics.csv"} <= names
     assert tracker.running() == []
 
 

@@ -12,7 +12,7 @@ import pytest
 import conical
 from caption_fakes import FOLDER_VARIABLE, NUM_VIDEOS, POISON_LEVEL, frame_store, options, records
 from conical.core.errors import ClusterError, ConfigError
-from conical.core.progress import Progress
+from conical.core.progress import Progress, Told
 from conical.core.records import VideoRecord
 from conical.on_ray.caption import run_captioning
 from conical.store import CaptionLedger, FrameStore
@@ -62,13 +62,13 @@ def undisturbed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_each_text_belongs_to_its_clip_and_prompt(tmp_path: Path) -> None:
     ledger = CaptionLedger(tmp_path / "captions")
-    progress: list[Progress] = []
+    told: list[Told] = []
     run_captioning(
         records(),
         frames=frame_store(tmp_path),
         ledger=ledger,
         options=options(),
-        report=progress.append,
+        report=told.append,
     )
     rows = ledger.records()
     assert len(rows) == 3 * NUM_VIDEOS
@@ -78,8 +78,9 @@ def test_each_text_belongs_to_its_clip_and_prompt(tmp_path: Path) -> None:
         assert (f"caption of {number}" in row.text) == (row.prompt_id == "A")
         assert (row.tokens_out, row.truncated) == (number, number == 3)
         assert (row.captioner, row.model, row.revision) == ("caption_fakes:GreyCaptioner", "grey", "1")
-    # 10 clips by 3 are 4 units
-    assert len(progress) == 4
+    # 10 clips by 3 are 4 units; the first says what was there
+    progress = [one for one in told if isinstance(one, Progress)]
+    assert [one.done for one in progress][::4] == [0, 30]
     assert progress[-1] == Progress(stage="caption", done=30, total=30, unit="captions")
 
 

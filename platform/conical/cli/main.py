@@ -220,11 +220,13 @@ def report(
     from conical.cli.show import print_report
     from conical.reports import write_report
     from conical.runs.report.builder import report_on
+    from conical.runs.report.publish import publish_report
 
     data, folder = report_on(
         workspace, name or experiment.name, experiment.name, protocol=experiment.evaluate.names()[0].protocol
     )
     print_report(console, data, write_report(data, folder))
+    publish_report(folder, experiment, workspace)
 
 
 @app.command()
@@ -247,10 +249,13 @@ def demo(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug
 def ui(port: Annotated[int, typer.Option(help="On loopback.")] = 5000, debug: Debug = False) -> None:
     """Serve MLflow's pages for this workspace on loopback until Ctrl-C."""
     from conical.store import Workspace
-    from conical.tracking import serve_ui
+    from conical.tracking import serve_ui, view_links
 
     workspace = Workspace.open()
     console.print(f"MLflow on http://127.0.0.1:{port} for {workspace.root}; Ctrl-C ends it", highlight=False)
+    # the view has the columns and charts that count; MLflow's own pages show it at this address only
+    for name, link in view_links(workspace.tracking_uri, workspace.artifacts, port=port).items():
+        console.print(f"{name}: {link}", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(serve_ui(workspace.tracking_uri, workspace.artifacts, port=port))
 
 

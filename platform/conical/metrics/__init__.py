@@ -18,6 +18,7 @@ from conical.metrics.names import (
     parse_metric_name,
     readable,
     require_word,
+    tracked_name,
 )
 from conical.metrics.paired import NO_DIFFERENCE, VERDICTS, Comparison
 from conical.metrics.ranking import TIES, Ranking
@@ -74,5 +75,6 @@ __all__ = [
     "restrict_queries",
     "retrieval_metrics",
     "skewness",
+    "tracked_name",
     "worse_than_best",
 ]

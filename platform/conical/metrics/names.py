@@ -4,7 +4,7 @@
     <split>[-<subset>]/<protocol>[.<family>]/<direction>/<metric>  one number of it: test-leak-free/raw.dsl/t2v/R1
 
 A name holds all that makes two numbers comparable. MLflow allows letters, digits, space and `_ - . / :` in it, so there
-is neither the `@` of R@1 nor a `+` before the family.
+is neither the `@` of R@1 nor a `+` before the family. MLflow's own spelling is shorter, see `tracked_name`.
 """
 
 from __future__ import annotations
@@ -190,6 +190,22 @@ def readable(name: str) -> str:
     scores = () if parts.scores == "raw" else (parts.scores,)
     metric = f"R@{parts.metric[1:]}" if parts.metric in ("R1", "R5", "R10") else parts.metric
     return " ".join((parts.part, *scores, parts.direction, metric))
+
+
+def tracked_name(name: str) -> str:
+    """A metric's name in MLflow: section, slash, what people say; the protocol is left out where it is `raw`.
+
+    MLflow draws one section of charts per text before the slash and shows all in the head of a column. It refuses `@`.
+
+    Raises:
+        ValueError: it is no metric's name.
+
+    >>> tracked_name("val/raw/t2v/R1"), tracked_name("test-leak-free/raw.dsl/v2t/MeanR")
+    ('val/t2v R1', 'test-leak-free/raw.dsl v2t MeanR')
+    """
+    parts = parse_metric_name(name)
+    scores = "" if parts.scores == "raw" else f"{parts.scores} "
+    return f"{parts.part}/{scores}{parts.direction} {parts.metric}"
 
 
 def merit(metric: str, value: float) -> float:

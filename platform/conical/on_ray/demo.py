@@ -19,6 +19,7 @@ from conical.on_ray.tune import tune
 from conical.reports import ReportData, ReportPaths, write_report
 from conical.runs.log import open_tracker
 from conical.runs.report.builder import build_report
+from conical.runs.report.publish import publish_report
 from conical.store import RunFolder, Workspace
 from conical.tracking import MlflowTracker
 
@@ -77,7 +78,10 @@ def run_demo(experiment: Experiment, workspace: Workspace, report: Report = no_r
     report(Activity(stage="report", doing="comparing runs on the same queries"))
     data = build_report(workspace, experiment.name)
     report(Activity(stage="report", doing="drawing figures, writing tables and the page"))
-    return DemoResult(data=data, paths=write_report(data, workspace.experiment(experiment.name) / "report"))
+    folder = workspace.experiment(experiment.name) / "report"
+    paths = write_report(data, folder)
+    publish_report(folder, experiment, workspace)
+    return DemoResult(data=data, paths=paths)
 
 
 def _parts(experiment: Experiment, workspace: Workspace, report: Report) -> list[tuple[str, Callable[[], object]]]:

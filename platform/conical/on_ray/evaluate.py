@@ -11,7 +11,7 @@ from conical.core.errors import DataError
 from conical.core.progress import Activity, Progress, Report, no_report
 from conical.core.records import SplitCount
 from conical.engine.options import EvaluateOptions
-from conical.metrics import EvaluationName, metric_name
+from conical.metrics import EvaluationName
 from conical.on_ray.evaluate_worker import ScoreTask, score_each, score_on_ray
 from conical.on_ray.room import needs
 from conical.on_ray.session import connect
@@ -22,6 +22,7 @@ from conical.runs.refusals import is_losing_trial, leak_free_list, refuse_prompt
 from conical.runs.shared_clips import refuse_shared_choice, shared_clips, shared_notes
 from conical.runs.staleness import refuse_stale, stale_evaluations
 from conical.runs.supplements import find_supplements
+from conical.runs.tracked import best_metric, final_metrics, metrics_table
 from conical.store import EvaluationRecord, RunFolder, TestLook, Workspace
 from conical.tracking import MlflowTracker
 
@@ -83,7 +84,7 @@ def evaluate_run(
     for number, scored in enumerate(_score(run, experiment, workspace, options, names=missing, report=report), start=1):
         # the stored evaluation comes last but for its copy: killed before it, the split is scored and booked again,
         # so a look at test may be counted twice but never missed
-        _book(run, scored, tracker, is_forced=is_forced)
+        _book(run, scored, experiment, tracker, is_forced=is_forced)
         run.write_evaluation(scored)
         found[scored.name] = scored
         tell(len(missing) - number)
@@ -91,6 +92,8 @@ def evaluate_run(
             report(Activity(stage="evaluate", subject=record.label, doing=f"scoring {missing[number]}"))
     if missing:
         tracker.log_files(record.tracking_id, run.evaluations, under="evaluation")
+        stored = [one for name in run.evaluation_names() if (one := _stored(run, name)) is not None]
+        tracker.log_text(record.tracking_id, metrics_table(stored), path="evaluation/metrics.csv")
         if repeat:
             tracker.tag(record.tracking_id, {"conical.stale": ""})
     return [scored for scored in found.values() if scored is not None]
@@ -158,7 +161,9 @@ def _described(
     return dataclasses.replace(scored, completeness=needed, settings={**scored.settings, **about})
 
 
-def _book(run: RunFolder, scored: EvaluationRecord, tracker: MlflowTracker, *, is_forced: bool) -> None:
+def _book(
+    run: RunFolder, scored: EvaluationRecord, experiment: Experiment, tracker: MlflowTracker, *, is_forced: bool
+) -> None:
     """Count a look at test, then log the metrics to the run's own MLflow run."""
     record = run.read()
     tags = {"conical.partial": scored.partial_note} if scored.is_partial else {}
@@ -171,12 +176,10 @@ def _book(run: RunFolder, scored: EvaluationRecord, tracker: MlflowTracker, *, i
         tags["conical.test_looks"] = str(with_all_looks(run).test_looks)
     if tags:
         tracker.tag(record.tracking_id, tags)
-    rows: dict[str, float] = {}
-    for name, metric in scored.metrics.items():
-        direction, _, short = name.partition("/")
-        full = metric_name(scored.split, scored.protocol, direction, short, scored.family, scored.subset)
-        # the same name as the curve of val would mix two meanings: an evaluation is of the best epoch
-        prefix = "best/" if scored.split == "val" else ""
-        values = {"": metric.value, ".low": metric.low, ".high": metric.high}
-        rows |= {f"{prefix}{full}{end}": value for end, value in values.items() if value is not None}
-    tracker.log(record.tracking_id, [(record.best_epoch, rows)])
+    rows = final_metrics(scored)
+    metric = experiment.select_by
+    if record.val_value is None and metric.startswith(f"{scored.name}/"):
+        # a run that was not trained has no epochs that would have told
+        rows[best_metric(metric)] = scored.metrics[metric.removeprefix(f"{scored.name}/")].value
+    if rows:
+        tracker.log(record.tracking_id, [(0, rows)])  # no point of a curve

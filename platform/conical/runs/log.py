@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 from conical.config import Experiment
-from conical.metrics import merit
+from conical.metrics import merit, tracked_name
 from conical.runs.identity import RunIdentity
-from conical.runs.provenance import environment, git_commit
+from conical.runs.provenance import environment
+from conical.runs.tracked import about_run, best_metric, dataset_of, describe_run, epoch_metrics, step_metrics
 from conical.store import RunRecord, Workspace
 from conical.tracking import MlflowTracker
 
@@ -52,12 +53,13 @@ class RunLog:
                 params=experiment.params(),
                 tags={
                     "conical.key": identity.key,
-                    "conical.commit": git_commit(),
+                    **about_run(experiment, description=describe_run(experiment, key=identity.key)),
                     **{f"conical.hash.{name}": value for name, value in identity.depends_on.data.items()},
                     **experiment.tracking.tags,
                     **(tags or {}),
                 },
                 parent=parent,
+                dataset=dataset_of(experiment, identity.depends_on.data),
             )
             self.record = RunRecord(
                 key=identity.key,
@@ -73,7 +75,7 @@ class RunLog:
             if note := self.record.supplements_note:
                 tracker.tag(run_id, {"conical.supplements": note})
         self._curve = self.folder.read_curve() if previous else []
-        self._last_tracked = tracker.last_step(self.record.tracking_id, self._metric) if previous else -1
+        self._last_tracked = tracker.last_step(self.record.tracking_id, tracked_name(self._metric)) if previous else -1
         self._update()
         (self.folder.path / "config.toml").write_text(experiment.to_toml(), encoding="utf-8")
 
@@ -95,16 +97,18 @@ class RunLog:
         self._update()
 
     def _track(self, epoch: int, row: dict[str, float], steps: list[dict[str, float]]) -> None:
-        by_step = [
-            (int(step["step"]), {f"step/{name}": value for name, value in step.items() if name != "step"})
-            for step in steps
-        ]
-        by_epoch = (epoch, {name: value for name, value in row.items() if name != "epoch"})
+        by_step = [(int(step["step"]), step_metrics(step)) for step in steps]
+        by_epoch = (epoch, epoch_metrics(row, select_by=self._metric))
         self.tracker.log(self.record.tracking_id, [*by_step, by_epoch])
 
     def end(self, status: str) -> None:
         """Close the run in both books; status as in `conical.store.runs.STATUSES`."""
         self._update(status=status)
+        if status in ("finished", "stopped") and self.record.val_value is not None:
+            best = {best_metric(self._metric): self.record.val_value}
+            # a final value is no point of a curve: at step 0 MLflow draws bars
+            self.tracker.log(self.record.tracking_id, [(0, best)])
+            self.tracker.tag(self.record.tracking_id, {"conical.best_epoch": str(self.record.best_epoch)})
         self.tracker.log_files(self.record.tracking_id, self.folder.path, under="run")
         tracked = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "running": "KILLED"}[status]
         self.tracker.tag(self.record.tracking_id, {"conical.status": status})

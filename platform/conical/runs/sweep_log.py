@@ -17,8 +17,8 @@ from conical.metrics import merit, readable
 from conical.runs.equal_trials import mark_indistinguishable
 from conical.runs.identity import identify
 from conical.runs.log import RunLog
-from conical.runs.provenance import git_commit
 from conical.runs.search_space import to_settings
+from conical.runs.tracked import about_run, best_metric
 from conical.store import RunFolder, Sweep, Trial, Workspace, write_sweep
 from conical.store.runs import BEST
 from conical.tracking import MlflowTracker
@@ -74,7 +74,7 @@ class SweepBook:
             self._tracking_id = self._tracker.find_running(key) or self._tracker.start(
                 f"sweep: {self._experiment.title}",
                 params=self._experiment.params(),
-                tags={"conical.key": key, "conical.sweep": key, "conical.commit": git_commit()},
+                tags={"conical.key": key, "conical.sweep": key, **self._about()},
             )
         self._write()
         self._announce()
@@ -95,11 +95,15 @@ class SweepBook:
         write_sweep(self._path, record)
         if record.is_finished:
             self._announce(is_over=True)
-            self._tracker.log(self._tracking_id, [(0, {record.metric: record.best.value or 0.0})])
+            self._tracker.log(self._tracking_id, [(0, {best_metric(record.metric): record.best.value or 0.0})])
             equal = "" if record.indistinguishable is None else str(len(record.indistinguishable))
             tags = {"conical.best_run": record.best.run_key, "conical.indistinguishable": equal}
             self._tracker.tag(self._tracking_id, tags)
         self._tracker.finish(self._tracking_id, status="FINISHED" if record.is_finished else "KILLED")
+
+    def _about(self) -> dict[str, str]:
+        text = f"Sweep of {self._experiment.tune.num_trials} trials; the best is chosen by "
+        return about_run(self._experiment, description=f"{text}{readable(self._experiment.select_by)}.")
 
     def start(self, drawn: dict[str, Any], *, number: int) -> None:
         """A trial was launched.

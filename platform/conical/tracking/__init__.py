@@ -1,5 +1,6 @@
 """Runs in MLflow: the only layer that imports it."""
 
-from conical.tracking.mlflow_tracker import MlflowTracker, check, serve_ui
+from conical.tracking.mlflow_tracker import MlflowTracker, TrackedDataset, check
+from conical.tracking.server import serve_ui, view_links
 
-__all__ = ["MlflowTracker", "check", "serve_ui"]
+__all__ = ["MlflowTracker", "TrackedDataset", "check", "serve_ui", "view_links"]

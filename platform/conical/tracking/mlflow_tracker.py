@@ -10,20 +10,18 @@ import fcntl
 import logging
 import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conical.core.errors import ClusterError, StoreError
 from conical.core.hashing import stable_hash
+from conical.tracking.view import experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +31,23 @@ _MAX_METRICS = 1000  # of one log_batch, fixed by MLflow's REST API
 _MAX_PARAMS = 100
 _MAX_PARAM_LENGTH = 6000
 _MAX_NAME_LENGTH = 240  # of 250, a mark left out
+_MAX_DIGEST_LENGTH = 36
 _ILLEGAL = re.compile(r"[^\w\-. :/]", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedDataset:
+    """A dataset as MLflow shows it with a run.
+
+    Args:
+        name: of the dataset.
+        digest: of its content; MLflow keeps 36 characters.
+        source: where it comes from, a JSON text.
+    """
+
+    name: str
+    digest: str
+    source: str
 
 
 class MlflowTracker:
@@ -80,18 +94,35 @@ class MlflowTracker:
         client = self.client  # opened before the lock, which its own opening takes
         with _alone(self.uri):
             known = client.get_experiment_by_name(self.experiment)
-            return self._create_experiment() if known is None else _checked_id(known)
+            return self._create_experiment() if known is None else self._known_experiment(known)
 
     def _create_experiment(self) -> str:
         location = None if self.uri.startswith("http") else (self.artifacts / self.experiment).as_uri()
-        return str(self.client.create_experiment(self.experiment, artifact_location=location))
+        return str(self.client.create_experiment(self.experiment, artifact_location=location, tags=experiment_tags()))
 
-    def start(self, name: str, *, params: Mapping[str, str], tags: Mapping[str, str], parent: str | None = None) -> str:
+    def _known_experiment(self, known: Experiment) -> str:
+        """Its id; what the view needs is added where it lacks, what a person changed stays."""
+        identity = _checked_id(known)
+        for key, value in experiment_tags().items():
+            if key not in known.tags:
+                self.client.set_experiment_tag(identity, key, value)
+        return identity
+
+    def start(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        dataset: TrackedDataset | None = None,
+    ) -> str:
         """Make a run and log what it depends on.
 
         Args:
             name: what the UI calls it.
             parent: run id of the sweep it belongs to.
+            dataset: what it reads.
 
         Returns:
             The run id.
@@ -108,6 +139,8 @@ class MlflowTracker:
         try:
             for first in range(0, len(rows), _MAX_PARAMS):
                 self.client.log_batch(run_id, params=rows[first : first + _MAX_PARAMS])
+            if dataset is not None:
+                self._log_dataset(run_id, dataset)
             # last, the key among them: a run that was cut short here is never found, and so never adopted as whole
             self.tag(run_id, tags)
         except MlflowException as error:
@@ -117,6 +150,19 @@ class MlflowTracker:
             raise StoreError(f"MLflow refuses run {name!r} ({reason}): mend the setting or tag it names") from error
         return run_id
 
+    def _log_dataset(self, run_id: str, dataset: TrackedDataset) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+        found = Dataset(
+            name=dataset.name,
+            digest=dataset.digest[:_MAX_DIGEST_LENGTH],
+            source_type="conical",
+            source=dataset.source,
+        )
+        context = InputTag(MLFLOW_DATASET_CONTEXT, "train, val, test")
+        self.client.log_inputs(run_id, [DatasetInput(found, tags=[context])])
+
     def has(self, run_id: str) -> bool:
         """Whether the run exists and was not deleted."""
         from mlflow.exceptions import MlflowException
@@ -125,6 +171,12 @@ class MlflowTracker:
             return self.client.get_run(run_id).info.lifecycle_stage == "active"
         except MlflowException:
             return False
+
+    def find(self, key: str) -> str | None:
+        """A run tagged `conical.key = key` that was not deleted."""
+        filter_string = f"tags.`conical.key` = '{key}'"
+        matches = self.client.search_runs([self.experiment_id], filter_string=filter_string, max_results=1)
+        return str(matches[0].info.run_id) if matches else None
 
     def find_running(self, key: str) -> str | None:
         """A run tagged `conical.key = key` that was never ended: its process died before it wrote down the run's id."""
@@ -152,8 +204,12 @@ class MlflowTracker:
         self.client.log_batch(run_id, tags=[RunTag(legal_name(key), value) for key, value in tags.items()])
 
     def log_files(self, run_id: str, folder: Path, *, under: str) -> None:
-        """Store the files of a folder as artefacts below `under`."""
-        self.client.log_artifacts(run_id, str(folder), artifact_path=under)
+        """Store the files of a folder as artefacts below `under`, or at the top where that is ""."""
+        self.client.log_artifacts(run_id, str(folder), artifact_path=under or None)
+
+    def log_text(self, run_id: str, text: str, *, path: str) -> None:
+        """Store a text as an artefact."""
+        self.client.log_text(run_id, text, path)
 
     def finish(self, run_id: str, *, status: str = "FINISHED") -> None:
         """End a run; status is `FINISHED`, `FAILED` or `KILLED`."""
@@ -192,46 +248,11 @@ def check() -> str:
     with tempfile.TemporaryDirectory() as folder:
         tracker = MlflowTracker(f"sqlite:///{folder}/mlflow.db", "doctor", artifacts=Path(folder))
         run_id = tracker.start("doctor", params={"a": "1"}, tags={})
-        tracker.log(run_id, [(0, {"test/raw/t2v/R1": 1.0})])
+        tracker.log(run_id, [(0, {"test/t2v R1": 1.0})])
         tracker.finish(run_id)
-        if tracker.client.get_run(run_id).data.metrics != {"test/raw/t2v/R1": 1.0}:
+        if tracker.client.get_run(run_id).data.metrics != {"test/t2v R1": 1.0}:
             raise StoreError("MLflow did not give back the metric it was given: reinstall mlflow")
     return str(mlflow.__version__)
-
-
-def serve_ui(uri: str, artifacts: Path, *, port: int) -> int:
-    """Run MLflow's server on loopback until it is interrupted.
-
-    Returns:
-        Its exit code.
-
-    Raises:
-        ClusterError: the port is taken.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise ClusterError(f"port {port} is in use: choose another with --port (make ui PORT=...)") from error
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--default-artifact-root", artifacts.as_uri(), "--workers", "1"]
-    with subprocess.Popen(command, start_new_session=True) as server:
-        # whoever ends us ends the server: its own processes are in a group of their own
-        before = signal.signal(signal.SIGTERM, lambda *_: _end(server))
-        try:
-            return server.wait()
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            _end(server)
-            signal.signal(signal.SIGTERM, before)
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """End a server and its workers."""
-    with suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGTERM)
 
 
 def _checked_id(experiment: Experiment) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -401,9 +402,12 @@ def test_a_kill_before_the_result_is_stored_hides_no_look(fresh, monkeypatch) ->
 def test_names_in_the_tracker_tell_all_apart(scored) -> None:
     client = open_tracker(scored.experiment, scored.workspace).client
     tracked = client.get_run(scored.run.read().tracking_id)
+    table = Path(client.download_artifacts(tracked.info.run_id, "evaluation/metrics.csv")).read_text()
     for name, record in scored.records.items():
-        key = f"best/{name}/t2v/R1" if record.split == "val" else f"{name}/t2v/R1"
-        assert tracked.data.metrics[key] == record.metrics["t2v/R1"].value
+        assert f"{name},t2v,R1,{record.metrics['t2v/R1'].value:.2f}" in table
+    assert tracked.data.metrics["test/t2v R1"] == scored.records["test/raw"].metrics["t2v/R1"].value
+    assert tracked.data.metrics["best val/t2v R1"] == scored.records["val/raw"].metrics["t2v/R1"].value
+    assert len(tracked.data.metrics) == 9
     assert tracked.data.tags["conical.test_looks"] == "18"
     assert "conical.partial" not in tracked.data.tags
 

@@ -49,6 +49,9 @@ class RecordingTracker:
     def log_files(self, run_id: str, folder: Path, *, under: str) -> None:
         pass
 
+    def log_text(self, run_id: str, text: str, *, path: str) -> None:
+        pass
+
 
 def write_workspace(experiment: Experiment, root: Path) -> Workspace:
     """Manifest, frames for the encoder and for the captioner, supplements of all prompts."""

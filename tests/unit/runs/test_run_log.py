@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from conical.config import Experiment, load_experiment
 from conical.core.errors import DataError
+from conical.metrics import tracked_name
 from conical.runs.dependencies import Dependencies, data_source
 from conical.runs.identity import RunIdentity
 from conical.runs.log import RunLog
+from conical.runs.tracked import best_metric
 from conical.store import RunFolder, Workspace
 from conical.tracking import MlflowTracker
 from ingested_stores import write_stores
@@ -46,7 +49,7 @@ def report(log: RunLog, *epochs: int) -> None:
 
 def check_whole(log: RunLog, tracker: MlflowTracker, identity: RunIdentity, *, last: int) -> None:
     run = log.record.tracking_id
-    history = [(point.step, point.value) for point in tracker.client.get_metric_history(run, METRIC)]
+    history = [(point.step, point.value) for point in tracker.client.get_metric_history(run, tracked_name(METRIC))]
     assert history == list(enumerate(VALUES[: last + 1]))
     assert [point.step for point in tracker.client.get_metric_history(run, "step/loss")] == list(range(2 * last))
     assert [row["epoch"] for row in identity.folder.read_curve()] == list(range(last + 1))
@@ -112,6 +115,31 @@ def test_a_driver_killed_before_it_wrote_down_its_mlflow_run(
     filter_string = f"tags.`conical.key` = '{identity.key}'"
     (run,) = tracker.client.search_runs([tracker.experiment_id], filter_string=filter_string)
     assert run.info.status == "FINISHED"
+
+
+def test_a_run_says_who_made_it_of_what_and_how(identity: RunIdentity, tracker: MlflowTracker) -> None:
+    label = "mine *or* `yours` <b>"
+    log = RunLog(identity, load_experiment(None, [f"label={label}"]), tracker)
+    run = tracker.client.get_run(log.record.tracking_id)
+    tags = run.data.tags
+    assert all(tags[f"mlflow.{name}"] for name in ("source.name", "source.type", "user", "note.content"))
+    assert re.fullmatch(r"[0-9a-f]{40}", tags.get("mlflow.source.git.commit", "0" * 40))
+    assert tags["mlflow.note.content"].startswith(f"``{label}`` on `scenes`: trained for ")
+    (entry,) = run.inputs.dataset_inputs
+    assert (entry.dataset.name, entry.dataset.digest) == ("scenes", "unknown")
+    assert [tag.value for tag in entry.tags] == ["train, val, test"]
+
+
+def test_a_finished_run_tells_its_best_value_once(identity: RunIdentity, tracker: MlflowTracker) -> None:
+    log = RunLog(identity, Experiment(), tracker)
+    report(log, 0, 1)
+    log.end("running")
+    log = RunLog(identity, Experiment(), tracker)
+    report(log, 2, 3)
+    log.end("finished")
+    history = tracker.client.get_metric_history(log.record.tracking_id, best_metric(METRIC))
+    assert [(point.step, point.value) for point in history] == [(0, 9.0)]
+    assert tracker.client.get_run(log.record.tracking_id).data.tags["conical.best_epoch"] == "1"
 
 
 def test_a_run_can_be_scored_where_its_supplements_are_gone(tmp_path: Path) -> None:

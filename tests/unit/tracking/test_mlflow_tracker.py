@@ -18,7 +18,7 @@ import conical
 from conical.core.errors import ClusterError, StoreError
 from conical.store import Workspace
 from conical.tracking import MlflowTracker, check, serve_ui
-from conical.tracking import mlflow_tracker as module
+from conical.tracking import server as module
 from conical.tracking.mlflow_tracker import legal_name
 
 
