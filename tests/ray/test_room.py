@@ -27,6 +27,7 @@ UNITS = [Unit(name=f"unit {number}", payload="") for number in range(4)]
 def two_cpus() -> Iterator[None]:
     import ray
 
+    ray.shutdown()  # what other tests share has as many CPUs as this machine
     paths = (Path(conical.__file__).parent.parent, Path(__file__).parent.parent)
     ray.init(
         address="local",

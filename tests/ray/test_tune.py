@@ -17,9 +17,11 @@ import pytest
 import conical
 from conical.config import Experiment, load_experiment
 from conical.core.errors import ConfigError
+from conical.metrics import tracked_name
 from conical.on_ray.tune import tune
 from conical.runs.identity import sweep_path
 from conical.runs.log import open_tracker
+from conical.runs.tracked import best_metric
 from conical.store import RunFolder, Sweep, Workspace, read_sweep
 from ingested_stores import write_stores
 
@@ -125,14 +127,14 @@ def test_trials_are_children_of_the_sweep_and_none_is_left_running(
     assert sweep.info.status == "FINISHED"
     assert sweep.data.tags["conical.best_run"] == undisturbed.best.run_key
     assert sweep.data.tags["conical.indistinguishable"] == str(len(undisturbed.indistinguishable))
-    assert sweep.data.metrics[undisturbed.metric] == undisturbed.best.value
+    assert sweep.data.metrics[best_metric(undisturbed.metric)] == undisturbed.best.value
     children = child_runs(tracker, undisturbed)
     assert {run.data.tags["conical.key"] for run in children} == {trial.run_key for trial in undisturbed.trials}
     for run in children:
         assert run.info.status == "FINISHED"
         steps = client.get_metric_history(run.info.run_id, "step/loss")
         assert [point.step for point in steps] == list(range(EPOCHS * STEPS))
-        epochs = client.get_metric_history(run.info.run_id, undisturbed.metric)
+        epochs = client.get_metric_history(run.info.run_id, tracked_name(undisturbed.metric))
         assert [point.step for point in epochs] == list(range(EPOCHS + 1))
     assert tracker.running() == []
 
@@ -144,7 +146,9 @@ def child_runs(tracker, sweep: Sweep) -> list:
 
 def test_a_finished_sweep_is_not_done_again(experiment: Experiment, prepared: Path, undisturbed: Sweep) -> None:
     path = sweep_path(experiment, Workspace(prepared))
-    assert not (path.parent / "ray").exists(), "Tune's state of a finished sweep serves nothing"
+    assert [file.name for file in path.parent.iterdir()] == [path.name], (
+        "Tune's state of a finished sweep serves nothing"
+    )
     before = path.stat().st_mtime_ns
     assert sweep_in(prepared, experiment) == undisturbed
     assert path.stat().st_mtime_ns == before
