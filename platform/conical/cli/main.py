@@ -249,9 +249,10 @@ def demo(config: Config = None, set_: Set = None, dry_run: DryRun = False, debug
 def ui(port: Annotated[int, typer.Option(help="On loopback.")] = 5000, debug: Debug = False) -> None:
     """Serve MLflow's pages for this workspace on loopback until Ctrl-C."""
     from conical.store import Workspace
-    from conical.tracking import serve_ui, view_links
+    from conical.tracking import require_free_port, serve_ui, view_links
 
     workspace = Workspace.open()
+    require_free_port(port)
     console.print(f"MLflow on http://127.0.0.1:{port} for {workspace.root}; Ctrl-C ends it", highlight=False)
     # the view has the columns and charts that count; MLflow's own pages show it at this address only
     for name, link in view_links(workspace.tracking_uri, workspace.artifacts, port=port).items():

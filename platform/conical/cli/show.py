@@ -23,7 +23,7 @@ from conical.runs.report.builder import result_row
 from conical.store import EvaluationRecord, RunRecord, Sweep
 
 if TYPE_CHECKING:
-    from conical.workbench.doctor.verdict import Check
+    from conical.workbench.doctor.check_result import Check
 
 _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[bold red]fail[/]"}
 

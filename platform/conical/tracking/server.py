@@ -25,11 +25,8 @@ def view_links(uri: str, artifacts: Path, *, port: int) -> dict[str, str]:
     return {found.name: f"{base}/{found.experiment_id}/runs?{query}" for found in experiments}
 
 
-def serve_ui(uri: str, artifacts: Path, *, port: int) -> int:
-    """Run MLflow's server on loopback until it is interrupted.
-
-    Returns:
-        Its exit code.
+def require_free_port(port: int) -> None:
+    """Raise if something listens at a port of this machine.
 
     Raises:
         ClusterError: the port is taken.
@@ -40,6 +37,17 @@ def serve_ui(uri: str, artifacts: Path, *, port: int) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ClusterError(f"port {port} is in use: choose another with --port (make ui PORT=...)") from error
+
+
+def serve_ui(uri: str, artifacts: Path, *, port: int) -> int:
+    """Run MLflow's server on loopback until it is interrupted.
+
+    Args:
+        port: a free one.
+
+    Returns:
+        Its exit code.
+    """
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
     command += ["--port", str(port), "--default-artifact-root", artifacts.as_uri(), "--workers", "1"]
     with subprocess.Popen(command, start_new_session=True) as server:

@@ -139,7 +139,7 @@ def test_a_mix_of_prompts_that_are_not_captioned(run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("evaluate", "nope"), "run 'nope' is not in .*: experiment 'demo' has no run yet, train first"),
+        (("evaluate", "nope"), "run 'nope' is not in .*: there is no run yet, train first"),
         (("report",), "'demo' has no scored run in .*: run train, then evaluate"),
     ],
     ids=["unknown-run", "report"],

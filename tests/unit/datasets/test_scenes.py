@@ -118,7 +118,7 @@ def test_progress_counts_every_clip(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     options = ScenesOptions(train=2, val=1, test=1)
     generate_scenes(tmp_path, options, report=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,7 @@ def test_a_sweep_tells_parts_of_epochs_and_leaves_out_of_the_total_what_its_sche
     book = SweepBook(experiment, workspace, tracker, path=path, known=None, report=report, take_steps=take)
     first, second, third = ({"loss.tau_tv": tau} for tau in (10.0, 20.0, 30.0))
     with book:
+        book.start(first, number=0)
         book.result(first, {"epoch": 0.0, METRIC: 1.0}, [])
         said.append({"drawn": first, "steps_done": 5, "total_steps": 40})
         clock[0] = 10.0
@@ -215,7 +216,8 @@ def test_a_sweep_tells_parts_of_epochs_and_leaves_out_of_the_total_what_its_sche
         book.result(first, {"epoch": 1.0, METRIC: 2.0}, [])
         book.end(first, checkpoint=checkpoint(workspace.root / "checkpoint", b"w"))
         assert told[-1] == (1, 9)
-        for drawn in (second, third):
+        for number, drawn in enumerate((second, third), start=1):
+            book.start(drawn, number=number)
             for epoch in range(5):
                 book.result(drawn, {"epoch": float(epoch), METRIC: 2.0}, [])
             book.end(drawn, checkpoint=checkpoint(workspace.root / "checkpoint", b"w"))

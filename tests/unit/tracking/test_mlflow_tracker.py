@@ -17,7 +17,7 @@ import pytest
 import conical
 from conical.core.errors import ClusterError, StoreError
 from conical.store import Workspace
-from conical.tracking import MlflowTracker, check, serve_ui
+from conical.tracking import MlflowTracker, check, require_free_port, serve_ui
 from conical.tracking import server as module
 from conical.tracking.mlflow_tracker import legal_name
 
@@ -184,7 +184,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(ClusterError, match=rf"port {port} is in use: choose another with --port"):
-            serve_ui("sqlite:///x.db", tmp_path, port=port)
+            require_free_port(port)
 
 
 class FakeServer(subprocess.Popen):

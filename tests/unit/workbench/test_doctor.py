@@ -17,8 +17,8 @@ from conical.on_ray.address import RayNode
 from conical.workbench.doctor import checks as doctor
 from conical.workbench.doctor import decoders as doctor_decoders
 from conical.workbench.doctor import ray_checks
+from conical.workbench.doctor.check_result import Check
 from conical.workbench.doctor.checks import run_checks
-from conical.workbench.doctor.verdict import Check
 from conical.workbench.frame_accuracy.suite import Reader
 
 

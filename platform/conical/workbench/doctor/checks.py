@@ -16,6 +16,7 @@ from conical.config import Experiment
 from conical.core.errors import ConicalError, StoreError
 from conical.store.frames.place import frame_map_folder
 from conical.store.workspace import ENVIRONMENT_VARIABLE, Workspace
+from conical.workbench.doctor.check_result import Check
 from conical.workbench.doctor.decoders import try_decoders
 from conical.workbench.doctor.ray_checks import (
     check_ray_address,
@@ -25,7 +26,6 @@ from conical.workbench.doctor.ray_checks import (
     check_ray_ports,
     check_room,
 )
-from conical.workbench.doctor.verdict import Check
 
 # The versions that the tests run with; another patch level passes, another series is told.
 TESTED_PACKAGES = {

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from conical.core.errors import ConicalError
-from conical.workbench.doctor.verdict import Check
+from conical.workbench.doctor.check_result import Check
 from conical.workbench.frame_accuracy.kinds import KINDS
 from conical.workbench.frame_accuracy.suite import decoder_reader, measure
 

@@ -13,7 +13,7 @@ from conical.core.errors import ClusterError
 from conical.on_ray.address import nodes_at, ray_address, refuse_long_socket_paths
 from conical.on_ray.room import needs, nodes_here
 from conical.on_ray.session import prepare_environment
-from conical.workbench.doctor.verdict import Check
+from conical.workbench.doctor.check_result import Check
 
 # what `ray start --head` listens on whatever else is free, and the option that moves it; `ray.init` takes free ports
 FIXED_PORTS = {
