@@ -63,9 +63,9 @@ def rich_table(grid: Grid, *, width: int = 120, has_notes: bool = True) -> Table
     table = Table(box=HORIZONTALS, collapse_padding=True, pad_edge=False, title=Text(grid.title), title_justify="left")
     if has_notes:
         table.caption, table.caption_justify = Text("\n".join(grid.notes)), "left"
-    for column, heading in enumerate(grid.header):
+    for column, (heading, cells) in enumerate(zip(grid.header, _widths(grid, width), strict=True)):
         justify: Literal["left", "right"] = "right" if column >= grid.num_keys else "left"
-        table.add_column(Text(heading), justify=justify, min_width=_narrowest(grid, column), overflow="fold")
+        table.add_column(Text(heading), justify=justify, width=cells, overflow="fold")
     for index, (line, span) in enumerate(zip(grid.body, grid.spans(), strict=True)):
         names = [Text(cell) for cell in line[: grid.num_keys]]
         values = [
@@ -88,6 +88,24 @@ def _narrowest(grid: Grid, column: int) -> int:
         return max([*map(len, words), *(_Value(line[column]).width for line in grid.body)])
     words += [word for line in grid.body for word in line[column].split()]
     return min(_MOST_OF_A_WORD, max(map(len, words)))
+
+
+def _widths(grid: Grid, width: int) -> list[int]:
+    """Cells of each column: intervals stand beside their numbers in all columns or in none, names take the rest."""
+    widths = [_narrowest(grid, column) for column in range(len(grid.header))]
+    widest = [
+        max(map(len, (heading, *(line[column] for line in grid.body)))) for column, heading in enumerate(grid.header)
+    ]
+    slack = width - sum(cells + 2 for cells in widths)
+    values = range(grid.num_keys, len(widths))
+    if (whole := sum(widest[column] - widths[column] for column in values)) <= slack:
+        slack -= whole
+        widths[grid.num_keys :] = widest[grid.num_keys :]
+    while slack > 0 and (open_names := [c for c in range(grid.num_keys) if widths[c] < widest[c]]):
+        narrowest = min(open_names, key=lambda column: widths[column] / widest[column])
+        widths[narrowest] += 1
+        slack -= 1
+    return widths
 
 
 def _fitted(grid: Grid, width: int) -> Grid:
