@@ -172,13 +172,14 @@ class SweepBook:
         # what the scheduler skips of a trial, or of one that is drawn twice, is not work: it leaves the total
         num_planned = 0 if is_over else max(0, options.num_trials - len(ended))
         total = sum(trial.epochs for trial in ended) + per_trial * num_planned
-        epochs = sum(self._epochs_of(trial) for trial in trials)
+        # whole only once the last trial has ended: what is done leaves its last line behind
+        epochs = min(sum(self._epochs_of(trial) for trial in trials), total if num_planned == 0 else total - 0.01)
         metric = self._experiment.select_by
         values = [trial.value for trial in trials if trial.value is not None]
         best = max(values, key=lambda value: merit(metric, value), default=None)
         note = f"{len(ended)} of {options.num_trials} trials"
         note += "" if best is None else f", best {readable(metric)} {best:.1f}"
-        self._report(Progress(stage="tune", done=min(epochs, total), total=total, unit="epochs", note=note))
+        self._report(Progress(stage="tune", done=epochs, total=total, unit="epochs", note=note))
 
     def _epochs_of(self, trial: Trial) -> float:
         """With the part of the current epoch; an epoch is done when val was scored."""
