@@ -195,11 +195,14 @@ def test_the_loss_how_to_trains_from_a_config(my_lab, small_clip, tmp_path: Path
 def test_the_loss_how_to_is_the_formula_it_names(my_lab) -> None:
     import torch
 
+    from conical.losses import Comparison, LossOptions
+
     hinge = my_lab("hinge").hinge
     text = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
     video = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    settings = {"taus": {"tv": 1.0}, "weights": {"tv": 3.0}, "denominator": "all", "symmetric": False}
-    terms = hinge(text, video, None, video_ids=torch.tensor([0, 0, 1]), **settings)
+    options = LossOptions(w_tv=3.0, symmetric=False)
+    comparison = Comparison(similarity={"tv": text @ video.T}, video_ids=torch.tensor([0, 0, 1]))
+    terms = hinge(comparison, taus={"tv": 1.0}, bias=0.0, options=options)
     # positives 1, 0, 0.8; hardest negatives of other videos 0, 1, 0.6; hinges at 0.2: 0, 1.2, 0
     torch.testing.assert_close(terms["loss_tv"], torch.tensor(0.4))
     torch.testing.assert_close(terms["loss"], torch.tensor(1.2))

@@ -36,3 +36,15 @@ def mean_over_ranks(x: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(total)
     return total / world_size()
+
+
+@torch.no_grad()
+def max_over_ranks(x: int) -> int:
+    """The largest of the ranks' integers; `x` itself without a process group."""
+    if world_size() == 1:
+        return x
+    # NCCL takes tensors of the GPU only, gloo either
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    largest = torch.tensor(x, device=device)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return int(largest)

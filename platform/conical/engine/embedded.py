@@ -13,10 +13,11 @@ from torch import Tensor
 from conical.core.records import CaptionRecord, VideoRecord
 from conical.core.seeds import generator
 from conical.engine.data import load_evaluation_set, load_selection_set, text_splitter
-from conical.engine.embedding import EvaluationSet, embed_texts, embed_videos
+from conical.engine.embedding import EmbeddedTexts, EvaluationSet, embed_texts, embed_videos, score
 from conical.engine.options import EvaluateOptions
 from conical.engine.source import DataSource
 from conical.models.dual_encoder import DualEncoder
+from conical.models.heads.head import Features, PoolingHead
 
 Kept = TypeVar("Kept")
 
@@ -69,13 +70,22 @@ class EmbeddedData:
         """The pieces that the text tower reads a text in."""
         return tuple(text_splitter(self._encoder.reader)(text))
 
-    def texts(self, texts: tuple[tuple[str, ...], ...]) -> Tensor:
-        """(text, dim), unit length: texts in pieces."""
+    def texts(self, texts: tuple[tuple[str, ...], ...]) -> EmbeddedTexts:
+        """Texts in pieces, as the head compares them."""
         return self.once(("texts", texts), lambda: self._embed_texts(texts))
 
-    def frames(self, split: str) -> Tensor:
-        """(video, dim), unit length: the clips of a split."""
+    def frames(self, split: str) -> Features:
+        """The clips of a split, as the head compares them."""
         return self.once(("frames", split), lambda: self._embed_videos(self.split(split).frames))
+
+    def score(self, texts: EmbeddedTexts, clips: Features) -> NDArray[np.float32]:
+        """(text, clip) scores of the head."""
+        return score(self._encoder, texts, clips)
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the head compares one vector of a text with one of a clip."""
+        return isinstance(self._encoder.head, PoolingHead)
 
     # ---- supplements
 
@@ -93,7 +103,7 @@ class EmbeddedData:
         video_ids, rows = self.split(split).video_ids, self.supplement_rows(split, prompts)
         number = {video_id: index for index, video_id in enumerate(video_ids)}
         owner = torch.tensor([number[row.video_id] for row in rows], dtype=torch.int64)
-        embedded = self._embed_texts([self.pieces(row.text) for row in rows])
+        embedded = self._embed_texts([self.pieces(row.text) for row in rows]).vectors
         total = torch.zeros(len(video_ids), embedded.shape[1]).index_add_(0, owner, embedded)
         counts = torch.bincount(owner, minlength=len(video_ids)).clamp(min=1)
         return total / counts[:, None]
@@ -110,29 +120,29 @@ class EmbeddedData:
         records = self._source.records("train")
         return [records[index] for index in self._drawn("videos", len(records))]
 
-    def bank_texts(self) -> Tensor:
-        """(bank, dim), unit length: the bank's captions."""
+    def bank_texts(self) -> EmbeddedTexts:
+        """The bank's captions."""
         return self.once(("bank", "texts"), lambda: self._embed_texts(self.bank_captions()))
 
-    def bank_videos(self) -> Tensor:
-        """(bank, dim), unit length: the bank's videos."""
+    def bank_videos(self) -> Features:
+        """The bank's videos."""
         return self.once(("bank", "videos"), self._embed_bank_videos)
 
-    def _embed_bank_videos(self) -> Tensor:
+    def _embed_bank_videos(self) -> Features:
         # the map that training reads too: a map of the drawn videos alone would be on disk twice
         frames = self._source.scored_frames(self._source.records("train"))
         drawn = self._drawn("videos", len(frames))
         step = self.options.batch_size
         parts = [self._embed_videos(frames[drawn[first : first + step]]) for first in range(0, len(drawn), step)]
-        return torch.cat(parts)
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _drawn(self, what: str, count: int) -> NDArray[np.int64]:
         return np.sort(generator(0, "qbnorm", what).permutation(count)[: self.options.qbnorm_bank])
 
     # ---- embedding
 
-    def _embed_texts(self, texts: Sequence[tuple[str, ...]]) -> Tensor:
+    def _embed_texts(self, texts: Sequence[tuple[str, ...]]) -> EmbeddedTexts:
         return embed_texts(self._encoder, texts, batch_size=self.options.batch_size)
 
-    def _embed_videos(self, frames: Any) -> Tensor:
+    def _embed_videos(self, frames: Any) -> Features:
         return embed_videos(self._encoder, frames, batch_size=self.options.batch_size)

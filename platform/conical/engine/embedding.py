@@ -6,7 +6,7 @@ Texts longer than the text tower are split; the embedding of such a text is the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,13 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 from numpy.typing import NDArray
 
 from conical.core.errors import DataError
-from conical.distributed import gather_rows, rank, world_size
+from conical.distributed import gather_rows, max_over_ranks, rank, world_size
 from conical.engine.stored_frames import ChosenFrames
 from conical.models.dual_encoder import DualEncoder
+from conical.models.heads.head import Features, PoolingHead
+
+# pairs scored at once by a head that keeps something per pair: 64 x 256 pairs of 512 numbers take 34 MB
+_TEXTS_AT_ONCE, _CLIPS_AT_ONCE = 64, 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +55,29 @@ class EvaluationSet:
         return f"EvaluationSet({self.split}, videos={len(self.video_ids)}, texts={len(self.texts)})"
 
 
-def embed_videos(encoder: DualEncoder, frames: NDArray[np.uint8] | ChosenFrames, *, batch_size: int) -> torch.Tensor:
-    """Embeddings of all clips, (video, dim), on the CPU; ranks share the work, each gets all rows.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EmbeddedTexts:
+    """Texts as a head compares them.
+
+    Args:
+        features: tensors with one row per distinct piece.
+        pieces: each text's rows of `features`, in the order of its pieces.
+    """
+
+    features: Features
+    pieces: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def vectors(self) -> torch.Tensor:
+        """(text, dim), unit length: of a text in pieces the normalised mean; for heads that compare one vector."""
+        return F.normalize(_sum_of_pieces(self.features["text"], self.pieces), dim=-1)
+
+
+def embed_videos(encoder: DualEncoder, frames: NDArray[np.uint8] | ChosenFrames, *, batch_size: int) -> Features:
+    """All clips as the encoder's head compares them, on the CPU; ranks share the work, each gets all rows.
 
     Clips of the same frames are embedded once: what a batch holds beside a clip moves the last digits of its embedding.
     """
@@ -61,13 +86,15 @@ def embed_videos(encoder: DualEncoder, frames: NDArray[np.uint8] | ChosenFrames,
         encoder,
         len(first),
         batch_size,
-        lambda part, device: encoder.encode_video(torch.from_numpy(np.array(frames[first[part]])).to(device)),
+        lambda part, device: encoder.encode_clips(
+            encoder.image_tower(torch.from_numpy(np.array(frames[first[part]])).to(device))
+        ),
     )
-    return embedded[number]
+    return {name: tensor[number] for name, tensor in embedded.items()}
 
 
-def embed_texts(encoder: DualEncoder, texts: Sequence[tuple[str, ...]], *, batch_size: int) -> torch.Tensor:
-    """Embeddings of all texts, (text, dim), on the CPU; a split text's is the normalised mean of its pieces'.
+def embed_texts(encoder: DualEncoder, texts: Sequence[tuple[str, ...]], *, batch_size: int) -> EmbeddedTexts:
+    """All texts as the encoder's head compares them, on the CPU; ranks share the work, each gets all rows.
 
     Equal pieces are embedded once, so that equal texts have the same embedding to the last digit.
     """
@@ -77,13 +104,36 @@ def embed_texts(encoder: DualEncoder, texts: Sequence[tuple[str, ...]], *, batch
         encoder,
         len(pieces),
         batch_size,
-        lambda part, device: encoder.encode_text(encoder.tokenize(pieces[part]).to(device)),
+        lambda part, device: encoder.encode_texts(encoder.text_tower(encoder.tokenize(pieces[part]).to(device))),
     )
-    total = torch.zeros(len(texts), embedded.shape[1])
-    for place in range(max(map(len, texts), default=0)):  # first pieces, then second ones: a fixed order of the sum
-        rows = [row for row, text in enumerate(texts) if len(text) > place]
-        total[rows] += embedded[[number[texts[row][place]] for row in rows]]
-    return F.normalize(total, dim=-1)
+    return EmbeddedTexts(features=embedded, pieces=tuple(tuple(number[piece] for piece in text) for text in texts))
+
+
+@torch.inference_mode()
+def score(encoder: DualEncoder, texts: EmbeddedTexts, clips: Features) -> NDArray[np.float32]:
+    """(text, clip) scores of the encoder's head; equal texts and clips have the same ones to the last digit.
+
+    A text in pieces has the cosine of its mean vector where the head compares vectors, else the mean of its pieces'
+    scores. What a head keeps per pair is held for a block of pairs at a time.
+    """
+    head = encoder.head
+    if isinstance(head, PoolingHead):
+        return cosines(texts.vectors, clips["clip"])
+    device = next(encoder.parameters()).device
+    rows = zip(*(_rows_as_bytes(tensor) for tensor in clips.values()), strict=True)
+    columns, column = _first_of_equals(rows)
+    distinct = {name: tensor[columns] for name, tensor in clips.items()}
+    by_piece = torch.cat(
+        [
+            torch.cat(
+                [head.similarity(few, some).float().cpu() for some in _blocks(distinct, _CLIPS_AT_ONCE, device)], 1
+            )
+            for few in _blocks(texts.features, _TEXTS_AT_ONCE, device)
+        ]
+    )
+    counts = torch.tensor([len(rows) for rows in texts.pieces])
+    scores: NDArray[np.float32] = (_sum_of_pieces(by_piece, texts.pieces) / counts[:, None])[:, column].numpy()
+    return scores
 
 
 def cosines(text: torch.Tensor, video: torch.Tensor) -> NDArray[np.float32]:
@@ -91,9 +141,24 @@ def cosines(text: torch.Tensor, video: torch.Tensor) -> NDArray[np.float32]:
 
     A product may add up the terms of its last rows in another order, so equal rows are multiplied once.
     """
-    (rows, row), (columns, column) = (_first_of_equals(_digest(x) for x in part.numpy()) for part in (text, video))
+    (rows, row), (columns, column) = (_first_of_equals(_rows_as_bytes(part)) for part in (text, video))
     product: NDArray[np.float32] = (text[rows] @ video[columns].T).numpy()
     return product if product.shape == (len(row), len(column)) else product[np.ix_(row, column)]
+
+
+def _sum_of_pieces(rows: torch.Tensor, pieces: Sequence[tuple[int, ...]]) -> torch.Tensor:
+    """(text, ...) sum of each text's rows: first pieces, then second ones, a fixed order."""
+    total = torch.zeros(len(pieces), *rows.shape[1:])
+    for place in range(max(map(len, pieces), default=0)):
+        having = [text for text, own in enumerate(pieces) if len(own) > place]
+        total[having] += rows[[pieces[text][place] for text in having]]
+    return total
+
+
+def _blocks(features: Features, size: int, device: torch.device) -> Iterator[dict[str, torch.Tensor]]:
+    count = len(next(iter(features.values())))
+    for first in range(0, count, size):
+        yield {name: tensor[first : first + size].to(device) for name, tensor in features.items()}
 
 
 def _first_of_equals(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -103,21 +168,37 @@ def _first_of_equals(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], NDArr
     return np.unique(number, return_index=True)[1], number
 
 
+def _rows_as_bytes(tensor: torch.Tensor) -> list[bytes]:
+    return [_digest(row) for row in tensor.numpy()]
+
+
 def _digest(array: NDArray[Any]) -> bytes:
     return hashlib.sha256(np.ascontiguousarray(array).data).digest()
 
 
 @torch.inference_mode()
 def _embed_share(
-    encoder: DualEncoder, count: int, batch_size: int, embed: Callable[[slice, torch.device], torch.Tensor]
-) -> torch.Tensor:
-    """Embed rows [0, count), each rank a contiguous share; gathered in order."""
+    encoder: DualEncoder, count: int, batch_size: int, embed: Callable[[slice, torch.device], Features]
+) -> dict[str, torch.Tensor]:
+    """Embed rows [0, count), each rank a contiguous share; gathered in order.
+
+    Word positions differ from batch to batch: they are filled up, which a mask says are nothing.
+    """
     device = next(encoder.parameters()).device
     bounds = np.linspace(0, count, world_size() + 1).astype(int)
     start, stop = int(bounds[rank()]), int(bounds[rank() + 1])
     parts = [
-        embed(slice(first, min(first + batch_size, stop)), device).float().cpu()
+        {name: tensor.cpu() for name, tensor in embed(slice(first, min(first + batch_size, stop)), device).items()}
         for first in range(start, stop, batch_size)
     ]
-    width = encoder.width
-    return gather_rows(torch.cat(parts) if parts else torch.zeros(0, width))
+    if not parts:  # a rank without rows of its own still takes part: one row gives the names and shapes
+        parts = [{name: tensor[:0].cpu() for name, tensor in embed(slice(0, 1), device).items()}]
+    return {name: gather_rows(_joined([part[name] for part in parts])) for name in sorted(parts[0])}
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Rows below one another; second dimensions of unequal length are filled up with zeros, on all ranks alike."""
+    if parts[0].ndim == 1 or (parts[0].ndim == 2 and parts[0].is_floating_point()):
+        return torch.cat(list(parts))
+    longest = max_over_ranks(max(part.shape[1] for part in parts))
+    return torch.cat([F.pad(part, (0, 0) * (part.ndim - 2) + (0, longest - part.shape[1])) for part in parts])

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from conical.distributed import gather, gather_with_grad
+import torch
+import torch.nn.functional as F  # noqa: N812  the field's usual name
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from conical.distributed import gather, gather_with_grad, max_over_ranks, world_size
 from conical.engine.batches import Batch
-from conical.losses import LogitScale, LossOptions
+from conical.losses import Comparison, LogitScale, LossOptions
 from conical.models.dual_encoder import DualEncoder
+from conical.models.heads.head import Features, Head, PoolingHead
 from conical.video.transform import rotate_and_flip
+
+# texts scored at once by a head whose scores are no product of two vectors; the rest is computed again in backward
+_TEXTS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """What a head compares, by name; tensors have one row per row of the batch.
+
+    Args:
+        copies: of the transformed copies; empty where the loss has none.
+    """
+
+    texts: Features
+    videos: Features
+    copies: Features
 
 
 class Objective(nn.Module):
     """A dual encoder and a loss with its scales.
 
-    `forward` returns this rank's loss over the *global* batch: embeddings of all ranks are gathered with gradient, so
-    that N ranks give the loss and, after DDP's mean, the gradient of one process (`conical.distributed`).
+    `forward` returns this rank's loss over the *global* batch: what the head compares is gathered from all ranks with
+    gradient, so that N ranks give the loss and, after DDP's mean, the gradient of one process (`conical.distributed`).
 
     Args:
         encoder: the model that is trained.
@@ -34,29 +56,76 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss terms by name; `loss` is the one to differentiate."""
+        return self.compare(self.embed(batch), batch.video)
+
+    def embed(self, batch: Batch) -> Embedded:
+        """This rank's rows, or a part of them: one row does not depend on another."""
         augmented = None
         if self.needs_copies:
             augmented = rotate_and_flip(batch.frames, degrees=batch.degrees, flip=batch.flip)
         tokens = self.encoder.tokenize(batch.texts).to(batch.frames.device)
-        embeddings = [part for part in self.encoder(batch.frames, augmented, tokens) if part is not None]
-        # embeddings come in float32; a lower precision around us must not reach the logits
-        with torch.autocast(batch.frames.device.type, enabled=False):
-            # side by side, so that one collective carries all; each has the width of the embedding
-            gathered = gather_with_grad(torch.cat(embeddings, dim=1)).chunk(len(embeddings), dim=1)
-            text, video, *copies = gathered
-            return self.loss(
-                text,
-                video,
-                copies[0] if copies else None,
-                taus={term: self.tau(term) for term in self.terms},
-                weights={term: getattr(self.options, f"w_{term}") for term in self.terms},
-                denominator=self.options.denominator,
-                symmetric=self.options.symmetric,
-                video_ids=gather(batch.video),
-            )
+        texts, videos, copies = self.encoder(batch.frames, augmented, tokens)
+        return Embedded(texts=texts, videos=videos, copies=copies)
+
+    def compare(self, own: Embedded, video_ids: Tensor) -> dict[str, Tensor]:
+        """The loss over the rows of all ranks.
+
+        Args:
+            own: this rank's rows.
+            video_ids: (rows,) integers, of the same rows.
+        """
+        # features come in float32; a lower precision around us must not reach the logits
+        with torch.autocast(video_ids.device.type, enabled=False):
+            texts, videos, copies = (gather_features(part) for part in (own.texts, own.videos, own.copies))
+            head = self.encoder.head
+            similarity = {
+                term: (
+                    head.vectors(videos) @ head.vectors(copies).T
+                    if term == "va"
+                    else score_pairs(head, texts, videos if term == "tv" else copies)
+                )
+                for term in self.terms
+            }
+            comparison = Comparison(similarity=similarity, video_ids=gather(video_ids), texts=texts, videos=videos)
+            taus = {term: self.tau(term) for term in self.terms}
+            return self.loss(comparison, taus=taus, bias=0.0, options=self.options)
 
     def tau(self, term: str) -> Tensor | float:
         """The scale of a term: as learnt so far, or as configured."""
         name = f"tau_{term}"
         scale: Tensor | float = self.scales[name]() if name in self.scales else getattr(self.options, name)
         return scale
+
+
+def gather_features(own: Features) -> dict[str, Tensor]:
+    """The rows of all ranks, with gradient where a tensor can have one.
+
+    Word positions differ from rank to rank where texts are cut to what a batch needs: they are filled up with zeros,
+    which a mask (`is_...`, `has_...`) says are nothing.
+    """
+    if world_size() == 1:
+        return dict(own)
+    gathered = {}
+    for name in sorted(own):
+        tensor = own[name]
+        if tensor.ndim > 2 or not tensor.is_floating_point():
+            longest = max_over_ranks(tensor.shape[1])
+            tensor = F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, longest - tensor.shape[1]))
+        gathered[name] = gather_with_grad(tensor) if tensor.is_floating_point() else gather(tensor)
+    return gathered
+
+
+def score_pairs(head: Head, texts: Features, clips: Features) -> Tensor:
+    """(text, clip) scores of all pairs; what a head keeps per pair is held for a block of texts at a time."""
+    count = len(next(iter(texts.values())))
+    if isinstance(head, PoolingHead) or count <= _TEXTS_AT_ONCE:
+        return head.similarity(texts, clips)
+
+    def block(first: int) -> Mapping[str, Tensor]:
+        return {name: tensor[first : first + _TEXTS_AT_ONCE] for name, tensor in texts.items()}
+
+    parts = [
+        checkpoint(head.similarity, block(first), clips, use_reentrant=False)
+        for first in range(0, count, _TEXTS_AT_ONCE)
+    ]
+    return torch.cat(parts)

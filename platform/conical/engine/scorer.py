@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from conical.captioning.prompts import Prompt
 from conical.core.errors import ProtocolError
 from conical.core.hashing import stable_hash
 from conical.engine.embedded import EmbeddedData
-from conical.engine.embedding import EvaluationSet, cosines
+from conical.engine.embedding import EmbeddedTexts, EvaluationSet
 from conical.engine.options import EvaluateOptions
 from conical.engine.source import DataSource
 from conical.metrics import EvaluationName, RetrievalMetrics, restrict_queries, retrieval_metrics
@@ -119,10 +118,9 @@ class Scorer:
         """
         data, protocol = self._data.split(name.split), self._options.protocol(name.protocol)
         protocol.refuse(self._prompts, self._options)
-        text = self._data.texts(protocol.texts(self._data, name.split))
-        video = protocol.gallery(self._data, name.split)
-        similarity = cosines(text, video)
-        rescore, rescore_v2t = self._rescorers(name, text=text, video=video)
+        texts = self._data.texts(protocol.texts(self._data, name.split))
+        similarity = protocol.scores(self._data, texts, name.split)
+        rescore, rescore_v2t = self._rescorers(name, texts=texts)
         bootstrap: dict[str, Any] = {"num_resamples": self._options.num_resamples if has_intervals else None}
         bootstrap["seed"] = self._seed
         metrics = retrieval_metrics(
@@ -171,7 +169,7 @@ class Scorer:
 
     # ---- families and subsets
 
-    def _rescorers(self, name: EvaluationName, *, text: Tensor, video: Tensor) -> tuple[Rescore | None, Rescore | None]:
+    def _rescorers(self, name: EvaluationName, *, texts: EmbeddedTexts) -> tuple[Rescore | None, Rescore | None]:
         """How the scores of t2v and of v2t change; queries are the rows of each."""
         if name.family is None:
             return None, None
@@ -179,7 +177,8 @@ class Scorer:
         formula = partial(family.rescore, **family.set_by(self._options))
         if not family.needs_bank:
             return formula, formula
-        by_text, by_video = cosines(self._data.bank_texts(), video), cosines(self._data.bank_videos(), text)
+        by_text = self._options.protocol(name.protocol).scores(self._data, self._data.bank_texts(), name.split)
+        by_video = self._data.score(texts, self._data.bank_videos()).T
         return lambda scores: formula(scores, by_text), lambda scores: formula(scores, by_video)
 
     def _videos_of(self, name: EvaluationName) -> NDArray[np.bool_]:

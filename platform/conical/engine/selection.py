@@ -7,16 +7,15 @@ test. So a number of test cannot have been chosen on test, whatever a config or 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from conical.core.errors import ProtocolError
-from conical.engine.embedding import EvaluationSet, cosines
+from conical.engine.embedding import EvaluationSet
 from conical.engine.options import EvaluateOptions
-from conical.engine.protocols.captioned_gallery import fuse_gallery
 from conical.metrics import EvaluationName, metric_name, parse_metric_name, rank_queries
 from conical.models.dual_encoder import DualEncoder
 from conical.store import RankedQueries
@@ -127,17 +126,15 @@ class FusionChoice:
 
 
 def choose_fusion_weight(
-    data: SelectionSet, *, text: Tensor, frames: Tensor, supplements: Tensor, weights: Sequence[float]
+    data: SelectionSet, *, scores_at: Callable[[float], NDArray[np.float32]], weights: Sequence[float]
 ) -> FusionChoice:
     """Try each weight on the selection set and take the one with the highest t2v R@1.
 
     R@1 whatever the metric that selects epochs: the weight is a setting of the gallery, not of the training.
 
     Args:
-        data: the selection set that the embeddings are of.
-        text: (text, dim).
-        frames: (video, dim).
-        supplements: (video, dim), see `conical.engine.protocols.captioned_gallery.fuse_gallery`.
+        data: the selection set that is scored.
+        scores_at: (text, video) scores at a weight.
         weights: in [0, 1].
 
     Returns:
@@ -149,8 +146,7 @@ def choose_fusion_weight(
     refuse_test(data.split)
     tried = []
     for weight in sorted(set(weights)):
-        similarity = cosines(text, fuse_gallery(frames, supplements, weight=weight))
-        ranking = rank_queries(similarity, data.text_video)
+        ranking = rank_queries(scores_at(weight), data.text_video)
         tried.append((100 * float(ranking.hits(1).mean()), -float(ranking.values().mean()), -weight))
     return FusionChoice(
         weight=-max(tried)[2],

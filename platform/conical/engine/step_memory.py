@@ -54,7 +54,9 @@ def freeze_unused(encoder: DualEncoder, batch: Batch) -> list[str]:
         The names of the parameters that were frozen.
     """
     with _observed(encoder):
-        used = _parameters_behind(encoder(batch.frames, None, encoder.tokenize(batch.texts).to(batch.frames.device)))
+        texts, videos, _ = encoder(batch.frames, None, encoder.tokenize(batch.texts).to(batch.frames.device))
+        head = encoder.head
+        used = _parameters_behind((head.similarity(texts, videos), head.vectors(videos)))
     unused = [(name, one) for name, one in encoder.named_parameters() if one.requires_grad and id(one) not in used]
     for _, parameter in unused:
         parameter.requires_grad_(False)
@@ -153,10 +155,10 @@ def _kept_bytes(encoder: DualEncoder, frames: Tensor, copies: Tensor | None, tok
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-def _parameters_behind(outputs: Iterable[Tensor | None]) -> set[int]:
+def _parameters_behind(outputs: Iterable[Tensor]) -> set[int]:
     """`id` of each parameter that the graph behind the outputs leads to."""
     found, seen = set(), set()
-    open_nodes = [output.grad_fn for output in outputs if output is not None]
+    open_nodes = [output.grad_fn for output in outputs]
     while open_nodes:
         node = open_nodes.pop()
         if node is None or node in seen:

@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from conical.losses.infonce import info_nce
+from conical.losses.contrastive import compare_embeddings, contrastive_term
 from conical.losses.options import check_weights
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+
+    from conical.losses.comparison import Comparison
+    from conical.losses.options import LossOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,39 +98,57 @@ def ceo_loss(
     >>> ceo_loss(torch.eye(2), torch.eye(2), torch.eye(2), tau_tv=1.0, tau_ta=2.0, tau_va=4.0, weights=(1, 1, 0.5))
     CeoTerms(total=-5.0000, tv=-1.0000, ta=-2.0000, va=-4.0000)
     """
+    return weigh_terms(
+        {
+            "tv": compare_embeddings(text, video),
+            "ta": compare_embeddings(text, augmented),
+            "va": compare_embeddings(video, augmented),
+        },
+        taus={"tv": tau_tv, "ta": tau_ta, "va": tau_va},
+        weights=weights,
+        denominator=denominator,
+        symmetric=symmetric,
+        video_ids=video_ids,
+    )
+
+
+def weigh_terms(
+    similarity: Mapping[str, Float[Tensor, "batch batch"]],
+    *,
+    taus: Mapping[str, float | Tensor],
+    weights: tuple[float, float, float],
+    denominator: str,
+    symmetric: bool,
+    video_ids: Int[Tensor, " batch"] | None,
+) -> CeoTerms:
+    """`ceo_loss` of scores in place of embeddings.
+
+    Args:
+        similarity: (batch, batch) of `tv`, `ta` and `va`.
+        taus: their scales.
+    """
     check_weights(*weights)
-
-    def term(query: Tensor, gallery: Tensor, tau: float | Tensor) -> Tensor:
-        return info_nce(query, gallery, tau=tau, denominator=denominator, symmetric=symmetric, video_ids=video_ids)
-
-    tv, ta, va = term(text, video, tau_tv), term(text, augmented, tau_ta), term(video, augmented, tau_va)
+    tv, ta, va = (
+        contrastive_term(
+            similarity[term], tau=taus[term], denominator=denominator, symmetric=symmetric, video_ids=video_ids
+        )
+        for term in ("tv", "ta", "va")
+    )
     w_tv, w_ta, w_va = weights
     return CeoTerms(total=w_tv * tv + w_ta * ta + w_va * va, tv=tv, ta=ta, va=va)
 
 
 def ceo_terms(
-    text: Tensor,
-    video: Tensor,
-    augmented: Tensor | None,
-    *,
-    taus: Mapping[str, float | Tensor],
-    weights: Mapping[str, float],
-    denominator: str,
-    symmetric: bool,
-    video_ids: Tensor,
+    comparison: Comparison, *, taus: Mapping[str, float | Tensor], bias: float | Tensor, options: LossOptions
 ) -> dict[str, Tensor]:
-    """`ceo_loss` in the convention of `conical.losses.table`."""
-    assert augmented is not None
-    terms = ceo_loss(
-        text,
-        video,
-        augmented,
-        tau_tv=taus["tv"],
-        tau_ta=taus["ta"],
-        tau_va=taus["va"],
-        weights=(weights["tv"], weights["ta"], weights["va"]),
-        denominator=denominator,
-        symmetric=symmetric,
-        video_ids=video_ids,
+    """CEO in the convention of `conical.losses.table`."""
+    del bias
+    terms = weigh_terms(
+        comparison.similarity,
+        taus=taus,
+        weights=(options.w_tv, options.w_ta, options.w_va),
+        denominator=options.denominator,
+        symmetric=options.symmetric,
+        video_ids=comparison.video_ids,
     )
     return {"loss": terms.total, "loss_tv": terms.tv, "loss_ta": terms.ta, "loss_va": terms.va}

@@ -47,6 +47,21 @@ def cosine_similarity(
         return unit_query @ unit_gallery.T
 
 
+def compare_embeddings(
+    query: Float[Tensor, "batch dim"], gallery: Float[Tensor, "batch dim"]
+) -> Float[Tensor, "batch batch"]:
+    """`cosine_similarity` of as many queries as gallery rows, row i of both the same clip.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    require(
+        query.ndim == 2 and query.shape == gallery.shape,
+        f"query and gallery must both be (batch, dim), got {tuple(query.shape)} and {tuple(gallery.shape)}",
+    )
+    return cosine_similarity(query, gallery)
+
+
 def contrastive_term(
     similarity: Float[Tensor, "batch batch"],
     *,
@@ -87,7 +102,7 @@ def contrastive_term(
         f"similarity must be (batch, batch) with batch >= 1, got {tuple(similarity.shape)}: "
         "give as many queries as gallery rows",
     )
-    is_negative = _negatives(similarity, video_ids)
+    is_negative = negatives(similarity, video_ids)
     logits = tau * similarity
     rows = _one_direction(logits, is_negative, denominator)
     if not symmetric:
@@ -103,7 +118,12 @@ def _check_scale(tau: float | Tensor) -> None:
         require(math.isfinite(tau) and tau > 0, f"tau must be a finite number > 0, got {tau}")
 
 
-def _negatives(similarity: Tensor, video_ids: Tensor | None) -> Bool[Tensor, "batch batch"]:
+def negatives(similarity: Tensor, video_ids: Tensor | None) -> Bool[Tensor, "batch batch"]:
+    """Which pairs of rows are of two videos; without ids each row is a video of its own.
+
+    Raises:
+        ValueError: the ids are not one integer per row.
+    """
     batch = similarity.shape[0]
     if video_ids is None:
         return ~torch.eye(batch, dtype=torch.bool, device=similarity.device)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from conical.core.options import require
-from conical.losses.contrastive import contrastive_term, cosine_similarity
+from conical.losses.contrastive import compare_embeddings, contrastive_term
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+
+    from conical.losses.comparison import Comparison
+    from conical.losses.options import LossOptions
 
 
 def info_nce(
@@ -47,26 +49,20 @@ def info_nce(
     >>> info_nce(torch.eye(2), torch.eye(2), tau=1.0)
     tensor(0.3133)
     """
-    require(
-        query.ndim == 2 and query.shape == gallery.shape,
-        f"query and gallery must both be (batch, dim), got {tuple(query.shape)} and {tuple(gallery.shape)}",
-    )
-    similarity = cosine_similarity(query, gallery)
+    similarity = compare_embeddings(query, gallery)
     return contrastive_term(similarity, tau=tau, denominator=denominator, symmetric=symmetric, video_ids=video_ids)
 
 
 def info_nce_terms(
-    text: Tensor,
-    video: Tensor,
-    augmented: Tensor | None,
-    *,
-    taus: Mapping[str, float | Tensor],
-    weights: Mapping[str, float],
-    denominator: str,
-    symmetric: bool,
-    video_ids: Tensor,
+    comparison: Comparison, *, taus: Mapping[str, float | Tensor], bias: float | Tensor, options: LossOptions
 ) -> dict[str, Tensor]:
-    """`info_nce` of texts and videos in the convention of `conical.losses.table`; a single term needs no weight."""
-    del augmented, weights
-    loss = info_nce(text, video, tau=taus["tv"], denominator=denominator, symmetric=symmetric, video_ids=video_ids)
+    """InfoNCE of texts and videos in the convention of `conical.losses.table`; a single term needs no weight."""
+    del bias
+    loss = contrastive_term(
+        comparison.similarity["tv"],
+        tau=taus["tv"],
+        denominator=options.denominator,
+        symmetric=options.symmetric,
+        video_ids=comparison.video_ids,
+    )
     return {"loss": loss}

@@ -2,15 +2,12 @@
 
 A loss is a card: what it is, which terms it has, and a function with one calling convention for all:
 
-    call(text, video, augmented, *, taus, weights, denominator, symmetric, video_ids) -> {"loss": ..., ...}
+    call(comparison, *, taus, bias, options) -> {"loss": ..., ...}
 
-    text, video     (batch, dim) embeddings of the global batch; row i of both is the same clip
-    augmented       (batch, dim) embeddings of the transformed copies; None unless the loss has the term `ta` or `va`
-    taus, weights   term to its scale and its weight, for the card's terms: `{"tv": 20.0}`; a learnt scale is a scalar
-                    tensor
-    denominator     `"negatives"` or `"all"`; see `conical.losses.contrastive`
-    symmetric       whether each term is averaged with its reverse direction
-    video_ids       (batch,) integers; rows that share one are the same video
+    comparison   the global batch, every pair compared (`conical.losses.comparison.Comparison`)
+    taus         term to its scale, for the card's terms: `{"tv": 20.0}`; a learnt scale is a scalar tensor
+    bias         what is added to the scaled scores, for cards with `has_bias`; a learnt one is a scalar tensor
+    options      the `[loss]` table: weights, denominator, symmetric and the like
 
 It returns scalar tensors by name: `loss` is differentiated, all are logged.
 """
@@ -28,6 +25,9 @@ from conical.core.registry import resolve
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from conical.losses.comparison import Comparison
+    from conical.losses.options import LossOptions
+
 # pairs of embeddings that a loss may compare: text-video, text-copy, video-copy
 TERMS = ("tv", "ta", "va")
 
@@ -37,15 +37,11 @@ class LossFunction(Protocol):
 
     def __call__(
         self,
-        text: Tensor,
-        video: Tensor,
-        augmented: Tensor | None,
+        comparison: Comparison,
         *,
         taus: Mapping[str, float | Tensor],
-        weights: Mapping[str, float],
-        denominator: str,
-        symmetric: bool,
-        video_ids: Tensor,
+        bias: float | Tensor,
+        options: LossOptions,
     ) -> dict[str, Tensor]:
         """Loss terms by name; `loss` is the one to differentiate."""
 
@@ -63,6 +59,7 @@ class LossCard:
         call: the function, or `package.module:function`, which keeps torch out until it is called.
         defaults: settings of `[loss]` that are others than `LossOptions` says, where a user sets none.
         is_baseline: reports compare every other method with it.
+        has_bias: it adds `loss.bias` to the scaled scores.
 
     Raises:
         ValueError: there is no term, or one that does not exist.
@@ -76,6 +73,7 @@ class LossCard:
     call: str | LossFunction
     defaults: Mapping[str, Any] = field(default_factory=dict)
     is_baseline: bool = False
+    has_bias: bool = False
 
     def __post_init__(self) -> None:
         require(bool(self.terms), f"terms of loss {self.name!r} must name at least one of {', '.join(TERMS)}, got none")

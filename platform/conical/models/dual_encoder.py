@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,10 @@ from conical.models.architecture import config_preprocess, fault, known_name, mo
 from conical.models.checkpoint_files import checkpoint_form, is_checkpoint_path
 from conical.models.fitting import load_clip
 from conical.models.heads import build_head
+from conical.models.heads.head import Clips, Features, Head, Texts
 from conical.models.options import ModelOptions
 from conical.models.text_reader import TextReader, build_text_reader
-from conical.models.text_tower import encode_tokens, used_positions, vocabulary_size
+from conical.models.text_tower import encode_tokens, encode_words, has_words, used_positions, vocabulary_size
 from conical.models.weight_files import load_head_beside
 
 if TYPE_CHECKING:
@@ -31,11 +31,14 @@ if TYPE_CHECKING:
 
 
 class DualEncoder(nn.Module):
-    """A CLIP with a head that makes one embedding of a clip from those of its frames.
+    """A CLIP and a head that compares its texts with its clips.
+
+    What each part gives to the next: a tower its outputs (`Texts`, `Clips`), the head of those tensors with one row per
+    text or clip (`Features`), which it compares.
 
     Args:
         reader: its tokenizer and its context.
-        head: maps unit-length frame embeddings (B, F, D) to unit-length clip embeddings (B, D).
+        head: compares texts and clips.
         head_name: what `model.head` calls it.
         mean: per channel, of pixels in [0, 1].
         std: per channel, of pixels in [0, 1].
@@ -50,7 +53,7 @@ class DualEncoder(nn.Module):
         clip: nn.Module,
         reader: TextReader,
         *,
-        head: nn.Module,
+        head: Head,
         head_name: str = "mean_pool",
         mean: Sequence[float],
         std: Sequence[float],
@@ -74,11 +77,6 @@ class DualEncoder(nn.Module):
         """Side of the square frames the image tower takes."""
         return _image_size_px(self.clip)
 
-    @cached_property
-    def width(self) -> int:
-        """Of the embeddings of texts and videos."""
-        return embedding_width(self.clip)
-
     @property
     def context_length(self) -> int:
         """Most tokens a text may have, its marks included."""
@@ -96,17 +94,42 @@ class DualEncoder(nn.Module):
             self.reader.refuse_long(texts)
         return tokens[:, :length]
 
-    def encode_video(self, frames: UInt8[Tensor, "clip frame height width 3"]) -> Float[Tensor, "clip dim"]:
-        """Unit-length embeddings of clips: frame embeddings are normalised, then the head makes one of each clip."""
+    # ---- the towers
+
+    def image_tower(self, frames: UInt8[Tensor, "clip frame height width 3"]) -> Clips:
+        """What the image tower gives of each frame."""
         num_clips, num_frames = frames.shape[:2]
         pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float().div_(255.0)
         pixels = (pixels - self.mean) / self.std
-        per_frame = F.normalize(self.clip.encode_image(pixels).float(), dim=-1)
-        per_clip: Tensor = self.head(per_frame.view(num_clips, num_frames, -1))
-        return per_clip.float()
+        return Clips(frames=self.clip.encode_image(pixels).float().view(num_clips, num_frames, -1))
+
+    def text_tower(self, tokens: Int[Tensor, "text token"]) -> Texts:
+        """What the text tower gives of each text, and of each word where the head asks for them."""
+        if self.head.needs_words:
+            sentence, words, is_word = encode_words(self.clip, tokens)
+            return Texts(sentence=sentence.float(), words=words.float(), is_word=is_word)
+        return Texts(sentence=encode_tokens(self.clip, tokens).float())
+
+    # ---- the head
+
+    def encode_clips(self, clips: Clips) -> Features:
+        """What the head compares of the image tower's outputs, one row per clip."""
+        with torch.autocast(clips.frames.device.type, enabled=False):
+            return self.head.encode_clips(clips)
+
+    def encode_texts(self, texts: Texts) -> Features:
+        """What the head compares of the text tower's outputs, one row per text."""
+        with torch.autocast(texts.sentence.device.type, enabled=False):
+            return self.head.encode_texts(texts)
+
+    # ---- from end to end
+
+    def encode_video(self, frames: UInt8[Tensor, "clip frame height width 3"]) -> Float[Tensor, "clip dim"]:
+        """Unit-length vectors of clips, whatever the query."""
+        return self.head.vectors(self.encode_clips(self.image_tower(frames)))
 
     def encode_text(self, tokens: Int[Tensor, "text token"]) -> Float[Tensor, "text dim"]:
-        """Unit-length embeddings of tokenised texts."""
+        """Unit-length sentence embeddings of tokenised texts."""
         return F.normalize(encode_tokens(self.clip, tokens).float(), dim=-1)
 
     def forward(
@@ -114,11 +137,11 @@ class DualEncoder(nn.Module):
         frames: UInt8[Tensor, "clip frame height width 3"],
         augmented: UInt8[Tensor, "clip frame height width 3"] | None,
         tokens: Int[Tensor, "text token"],
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Embeddings (text, video, augmented) of one batch; one call, so that DDP sees the whole step."""
-        video = self.encode_video(frames)
-        copy = None if augmented is None else self.encode_video(augmented)
-        return self.encode_text(tokens), video, copy
+    ) -> tuple[Features, Features, Features]:
+        """Features (texts, videos, copies) of one batch; those of copies are empty where there are none."""
+        videos = self.encode_clips(self.image_tower(frames))
+        copies = {} if augmented is None else self.encode_clips(self.image_tower(augmented))
+        return self.encode_texts(self.text_tower(tokens)), videos, copies
 
 
 def build_dual_encoder(options: ModelOptions) -> DualEncoder:
@@ -138,7 +161,8 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
         told |= load_clip(clip, Path(weights))
     reader = build_text_reader(options)
     _refuse_vocabulary(reader, clip, options)
-    head = build_head(options.head, width=embedding_width(clip))
+    head = build_head(options.head, width=embedding_width(clip), settings=options.head_settings)
+    _refuse_head(head, clip, options)
     if is_file:
         load_head_beside(head, Path(weights), name=options.head)
     preprocess = open_clip.get_model_preprocess_cfg(clip) | told
@@ -197,6 +221,15 @@ def _refuse_vocabulary(reader: TextReader, clip: nn.Module, options: ModelOption
         raise ConfigError(
             f"the tokenizer of model {options.name!r} has {tokens:,} tokens, its text tower rows for {rows:,}: give "
             "the tokenizer it was trained with (text_cfg.hf_tokenizer_name) in the model-config JSON"
+        )
+
+
+def _refuse_head(head: Head, clip: nn.Module, options: ModelOptions) -> None:
+    """Refuse a head that needs what the towers do not give."""
+    if head.needs_words and not has_words(clip):
+        raise ConfigError(
+            f"head {options.head!r} needs an embedding of each word, which the text tower of {options.name!r} does not "
+            "give (it is neither causal nor of Hugging Face): choose another model or head"
         )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from conical.core.hashing import file_fingerprint, stable_hash
 from conical.core.options import Options, require
-from conical.models.heads.table import head_card
+from conical.models.heads.table import Setting, check_settings, head_card
 
 # a head's parameters, beside the weights of its CLIP
 HEAD_FILE = "head.safetensors"
@@ -70,12 +70,14 @@ class ModelOptions(Options):
         weights: a pretrained tag of open_clip or the path of a checkpoint: safetensors (whole or the index of its
             shards), a file of `torch.save` or TorchScript, such as a run's `encoder.safetensors`; "" takes the
             card's. The head of a run is loaded with it if it is the same as `head`.
-        head: `mean_pool`, or `package.module:CARD` of a head from outside.
+        head: what compares texts and clips: a row of `conical list heads`, or `package.module:CARD` from outside.
+        head_settings: those of the head that differ from its defaults.
     """
 
     name: str = "tiny-clip"
     weights: str = ""
     head: str = "mean_pool"
+    head_settings: dict[str, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(bool(self.name), "name must not be empty: give a model card, an open_clip model name or a config path")
@@ -88,7 +90,7 @@ class ModelOptions(Options):
             f"weights must be given for {self.name!r} (a pretrained tag or a checkpoint path); "
             f"only the cards {', '.join(MODELS)} bring their own",
         )
-        head_card(self.head)
+        check_settings(head_card(self.head), self.head_settings)
 
     @property
     def card(self) -> ModelCard:

@@ -34,17 +34,55 @@ def encode_tokens(clip: Any, tokens: Tensor) -> Tensor:
     if _is_hugging_face(tower) or not _is_causal(tower) or tokens.shape[1] == tower.attn_mask.shape[0]:
         encoded: Tensor = clip.encode_text(tokens)
         return encoded
-    # open_clip's own takes only the whole context: its causal mask is not cut
+    hidden = _causal_hidden(tower, tokens)
+    return _projected(tower, hidden[torch.arange(len(tokens), device=tokens.device), _pooled_positions(tower, tokens)])
+
+
+def has_words(clip: Any) -> bool:
+    """Whether `encode_words` knows this text tower."""
+    tower = _tower(clip)
+    return _is_hugging_face(tower) or _is_causal(tower)
+
+
+def encode_words(clip: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The sentence's embedding and that of each token, in the space of the sentence's, of cut tokens.
+
+    Args:
+        tokens: (T, L).
+
+    Returns:
+        (T, dim) sentences as of `encode_tokens`; (T, L, dim) tokens, marks included; (T, L) whether a position holds a
+        token of the text.
+    """
+    tower = _tower(clip)
+    if _is_hugging_face(tower):
+        is_word = tokens != tower.config.pad_token_id
+        out = tower.transformer(input_ids=tokens, attention_mask=is_word.long())
+        pooled = tower.pooler(out, is_word.long())
+        return tower.proj(pooled), tower.proj(out.last_hidden_state), is_word
+    assert _is_causal(tower)
+    hidden = _causal_hidden(tower, tokens)
+    ends = _pooled_positions(tower, tokens)
+    words = _projected(tower, hidden)
+    is_word = torch.arange(tokens.shape[1], device=tokens.device) <= ends[:, None]
+    return words[torch.arange(len(tokens), device=tokens.device), ends], words, is_word
+
+
+def _causal_hidden(tower: Any, tokens: Tensor) -> Tensor:
+    """(T, L, width) after the last norm; open_clip's own takes only the whole context: its causal mask is not cut."""
     length = tokens.shape[1]
     dtype = tower.transformer.get_cast_dtype()
     x_TLD = tower.token_embedding(tokens).to(dtype) + tower.positional_embedding[:length].to(dtype)  # noqa: N806
     x_TLD = tower.transformer(x_TLD, attn_mask=tower.attn_mask[:length, :length])  # noqa: N806
-    x_TLD = tower.ln_final(x_TLD)  # noqa: N806
-    pooled: Tensor = x_TLD[torch.arange(len(tokens), device=tokens.device), _pooled_positions(tower, tokens)]
+    hidden: Tensor = tower.ln_final(x_TLD)
+    return hidden
+
+
+def _projected(tower: Any, hidden: Tensor) -> Tensor:
     projection = tower.text_projection
     if projection is None:
-        return pooled
-    projected: Tensor = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+        return hidden
+    projected: Tensor = projection(hidden) if isinstance(projection, nn.Linear) else hidden @ projection
     return projected
 
 

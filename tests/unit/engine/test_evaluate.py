@@ -25,7 +25,6 @@ class CountingEncoder:
 
     def __init__(self) -> None:
         self.seen: list[object] = []
-        self.width = 4
 
     def parameters(self):
         return iter([torch.zeros(1)])
@@ -34,12 +33,18 @@ class CountingEncoder:
         self.seen += texts
         return torch.tensor([[len(text), sum(map(ord, text))] for text in texts])
 
-    def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
+    def text_tower(self, tokens: torch.Tensor) -> torch.Tensor:
         return self._embed(tokens.double().sum(dim=1))
 
-    def encode_video(self, frames: torch.Tensor) -> torch.Tensor:
+    def encode_texts(self, vectors: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"text": vectors}
+
+    def image_tower(self, frames: torch.Tensor) -> torch.Tensor:
         self.seen += [clip.numpy().tobytes() for clip in frames]
         return self._embed(frames.double().mean(dim=(1, 2, 3, 4)))
+
+    def encode_clips(self, vectors: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"clip": vectors}
 
     def _embed(self, seeds: torch.Tensor) -> torch.Tensor:
         rows = torch.stack([torch.cos(seeds * number) for number in (1, 2, 3, 5)], dim=1)
@@ -49,7 +54,7 @@ class CountingEncoder:
 def test_equal_texts_are_embedded_once_whatever_their_batch() -> None:
     texts = [("a dog",), ("a cat",), ("a cow",), ("a dog",), ("a cat", "it sleeps"), ("it sleeps", "a cat"), ("a dog",)]
     encoder = CountingEncoder()
-    embedded = embed_texts(encoder, texts, batch_size=2)
+    embedded = embed_texts(encoder, texts, batch_size=2).vectors
     assert encoder.seen == ["a dog", "a cat", "a cow", "it sleeps"]
     assert torch.equal(embedded[0], embedded[3])
     assert torch.equal(embedded[0], embedded[6])
@@ -60,8 +65,8 @@ def test_equal_texts_are_embedded_once_whatever_their_batch() -> None:
 
 
 def test_a_split_text_is_the_normalised_mean_of_its_pieces() -> None:
-    pieces = embed_texts(CountingEncoder(), [("a dog",), ("a cat",), ("a cow",)], batch_size=3)
-    text = embed_texts(CountingEncoder(), [("a dog", "a cat", "a cow"), ("a cat",)], batch_size=3)
+    pieces = embed_texts(CountingEncoder(), [("a dog",), ("a cat",), ("a cow",)], batch_size=3).vectors
+    text = embed_texts(CountingEncoder(), [("a dog", "a cat", "a cow"), ("a cat",)], batch_size=3).vectors
     torch.testing.assert_close(text[0], F.normalize(pieces.mean(dim=0), dim=0))
     torch.testing.assert_close(text[1], pieces[1])
 
@@ -70,7 +75,7 @@ def test_a_split_text_is_the_normalised_mean_of_its_pieces() -> None:
 def test_clips_of_the_same_frames_are_embedded_once(is_chosen: bool) -> None:
     stored = FRAMES[[0, 1, 2, 0, 3, 2]]
     encoder = CountingEncoder()
-    embedded = embed_videos(encoder, ChosenFrames(stored, (0, 1)) if is_chosen else stored, batch_size=2)
+    embedded = embed_videos(encoder, ChosenFrames(stored, (0, 1)) if is_chosen else stored, batch_size=2)["clip"]
     assert encoder.seen == [FRAMES[number].tobytes() for number in range(4)]
     assert torch.equal(embedded[0], embedded[3])
     assert torch.equal(embedded[2], embedded[5])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conical.core.errors import ProtocolError
-from conical.engine.embedding import EvaluationSet
+from conical.engine.embedding import EvaluationSet, cosines
 from conical.engine.loop import train
 from conical.engine.objective import Objective
 from conical.engine.options import EvaluateOptions, OptimOptions
@@ -27,6 +27,10 @@ def evaluation_set(split: str, num_videos: int = 2, text_video=(0, 1)) -> Evalua
         texts=tuple((f"text {number}",) for number in range(len(text_video))),
         text_video=np.array(text_video),
     )
+
+
+def fused(text, frames, supplements):
+    return lambda weight: cosines(text, fuse_gallery(frames, supplements, weight=weight))
 
 
 def test_there_is_no_selection_set_of_test() -> None:
@@ -79,7 +83,7 @@ def test_the_weight_with_the_highest_recall_on_val_is_chosen() -> None:
     # frames are swapped against their texts, supplements are right: only enough of them put both first
     text, frames = unit((1.0, 0.0), (0.0, 1.0)), unit((0.0, 1.0), (1.0, 0.0))
     data = SelectionSet.of(evaluation_set("val"))
-    found = choose_fusion_weight(data, text=text, frames=frames, supplements=text, weights=(0.9, 0.0, 0.4, 0.6))
+    found = choose_fusion_weight(data, scores_at=fused(text, frames, text), weights=(0.9, 0.0, 0.4, 0.6))
     # 0.9 is as good as 0.6: the smaller share stays nearer to the frames
     assert found.weight == 0.6
     assert found.weights == (0.0, 0.4, 0.6, 0.9)
@@ -93,7 +97,7 @@ def test_of_equal_recalls_the_lower_mean_rank_decides() -> None:
     frames = unit((0.0, 0.0, 1.0), (1.0, 0.1, 0.0), (0.2, 1.0, 0.0))
     supplements = torch.stack([unit((0.6, 0.0, 0.8))[0], torch.zeros(3), torch.zeros(3)])
     data = SelectionSet.of(evaluation_set("val", num_videos=3, text_video=(0,)))
-    found = choose_fusion_weight(data, text=text, frames=frames, supplements=supplements, weights=(0.0, 1.0))
+    found = choose_fusion_weight(data, scores_at=fused(text, frames, supplements), weights=(0.0, 1.0))
     assert found.recalls == (0.0, 0.0)
     assert found.weight == 1.0
 
@@ -101,7 +105,7 @@ def test_of_equal_recalls_the_lower_mean_rank_decides() -> None:
 def test_a_weight_is_not_chosen_on_test() -> None:
     ones = unit((1.0, 0.0), (0.0, 1.0))
     with pytest.raises(ProtocolError, match=REFUSAL):
-        choose_fusion_weight(evaluation_set("test"), text=ones, frames=ones, supplements=ones, weights=(0.0,))
+        choose_fusion_weight(evaluation_set("test"), scores_at=fused(ones, ones, ones), weights=(0.0,))
 
 
 def test_fusion_is_the_weighted_mean_at_unit_length() -> None:

@@ -11,7 +11,7 @@ import torch
 from conical.config import load_experiment
 from conical.core.errors import ConfigError
 from conical.engine.objective import Objective
-from conical.losses import LOSSES, LossCard, LossOptions, ceo_loss, info_nce
+from conical.losses import LOSSES, Comparison, LossCard, LossOptions, ceo_loss, cosine_similarity, info_nce
 from unit.engine.engine_factory import batch_plan
 
 IDS = torch.tensor([0, 1, 2, 0])
@@ -19,6 +19,12 @@ IDS = torch.tensor([0, 1, 2, 0])
 
 def embeddings(seed: int) -> torch.Tensor:
     return torch.randn(4, 8, generator=torch.Generator().manual_seed(seed), requires_grad=True)
+
+
+def compare(text, video, copy, terms) -> Comparison:
+    pairs = {"tv": (text, video), "ta": (text, copy), "va": (video, copy)}
+    similarity = {term: cosine_similarity(*pairs[term]) for term in terms}
+    return Comparison(similarity=similarity, video_ids=IDS, texts={"text": text}, videos={"clip": video})
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -29,16 +35,9 @@ def test_each_row_is_complete_and_keeps_the_convention(name: str) -> None:
     assert card.summary
     assert card.source
     text, video, copy = (embeddings(seed) for seed in range(3))
-    terms = card.function(
-        text,
-        video,
-        copy if card.needs_copies else None,
-        taus=dict.fromkeys(card.terms, 5.0),
-        weights=dict.fromkeys(card.terms, 1.0),
-        denominator="all",
-        symmetric=False,
-        video_ids=IDS,
-    )
+    options = LossOptions(name=name, denominator="all", symmetric=False)
+    taus = dict.fromkeys(card.terms, 5.0)
+    terms = card.function(compare(text, video, copy, card.terms), taus=taus, bias=-10.0, options=options)
     assert all(value.ndim == 0 for value in terms.values())
     terms["loss"].backward()
     assert text.grad is not None
@@ -47,13 +46,16 @@ def test_each_row_is_complete_and_keeps_the_convention(name: str) -> None:
 
 def test_the_rows_give_what_the_plain_functions_give() -> None:
     text, video, copy = (embeddings(seed) for seed in range(3))
-    shared = {"denominator": "negatives", "symmetric": True, "video_ids": IDS}
-    taus, weights = {"tv": 3.0, "ta": 5.0, "va": 7.0}, {"tv": 1.0, "ta": 0.5, "va": 2.0}
-    terms = LOSSES["ceo"].function(text, video, copy, taus=taus, weights=weights, **shared)
-    plain = ceo_loss(text, video, copy, tau_tv=3.0, tau_ta=5.0, tau_va=7.0, weights=(1.0, 0.5, 2.0), **shared)
+    shared = {"denominator": "negatives", "symmetric": True}
+    taus = {"tv": 3.0, "ta": 5.0, "va": 7.0}
+    options = LossOptions(w_tv=1.0, w_ta=0.5, w_va=2.0, **shared)
+    whole = compare(text, video, copy, ("tv", "ta", "va"))
+    terms = LOSSES["ceo"].function(whole, taus=taus, bias=0.0, options=options)
+    weights = (1.0, 0.5, 2.0)
+    plain = ceo_loss(text, video, copy, tau_tv=3.0, tau_ta=5.0, tau_va=7.0, weights=weights, video_ids=IDS, **shared)
     assert terms == {"loss": plain.total, "loss_tv": plain.tv, "loss_ta": plain.ta, "loss_va": plain.va}
-    terms = LOSSES["info_nce"].function(text, video, None, taus=taus, weights=weights, **shared)
-    assert terms == {"loss": info_nce(text, video, tau=3.0, **shared)}
+    terms = LOSSES["info_nce"].function(whole, taus=taus, bias=0.0, options=options)
+    assert terms == {"loss": info_nce(text, video, tau=3.0, video_ids=IDS, **shared)}
 
 
 def test_reports_know_one_baseline() -> None:
@@ -65,9 +67,10 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A module of the user's with a loss that returns what it was called with."""
     module = ModuleType("lab_of_losses")
 
-    def call(text, video, augmented, **settings):
-        module.seen = (text.shape, video.shape, augmented, settings)
-        return {"loss": (text - video).square().sum(), "loss_tv": text.sum()}
+    def call(comparison, **settings):
+        module.seen = (comparison, settings)
+        text, video = comparison.texts["text"], comparison.videos["clip"]
+        return {"loss": (text - video).square().sum(), "loss_tv": comparison.similarity["tv"].sum()}
 
     module.CARD = LossCard(name="squares", title="Squares", summary="s", source="us", terms=("tv",), call=call)
     module.NUMBER = 3
@@ -81,11 +84,11 @@ def test_a_card_from_outside_is_trained_with_its_own_terms_only(lab: ModuleType,
     objective = Objective(small_encoder, experiment.loss)
     batch = next(iter(batch_plan().batches(0)))
     assert set(objective(batch)) == {"loss", "loss_tv"}
-    text_shape, video_shape, augmented, settings = lab.seen
-    assert text_shape == video_shape == (4, 16)
-    assert augmented is None
-    assert settings.pop("video_ids").tolist() == batch.video.tolist()
-    assert settings == {"taus": {"tv": 20.0}, "weights": {"tv": 0.5}, "denominator": "negatives", "symmetric": False}
+    comparison, settings = lab.seen
+    assert {term: tuple(scores.shape) for term, scores in comparison.similarity.items()} == {"tv": (4, 4)}
+    assert comparison.texts["text"].shape == comparison.videos["clip"].shape == (4, 16)
+    assert comparison.video_ids.tolist() == batch.video.tolist()
+    assert settings == {"taus": {"tv": 20.0}, "bias": 0.0, "options": experiment.loss}
 
 
 def test_scales_are_learnt_for_the_terms_of_the_loss_alone(small_encoder) -> None:

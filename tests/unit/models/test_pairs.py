@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from conical.core.errors import ConfigError
 from conical.engine.data import text_splitter
 from conical.models import ModelOptions
-from conical.models.dual_encoder import DualEncoder, build_dual_encoder
+from conical.models.dual_encoder import DualEncoder, build_dual_encoder, embedding_width
 from conical.models.options import weights_revision
 from conical.models.text_reader import build_text_reader
 from conical.models.weight_files import load_encoder, save_encoder
@@ -68,7 +68,7 @@ def test_clips_have_embeddings_of_the_width_that_is_told(pair) -> None:
     frames = torch.randint(0, 256, (2, 2, side, side, 3), dtype=torch.uint8)
     with torch.no_grad():
         video = encoder.encode_video(frames)
-    assert video.shape == (2, encoder.width)
+    assert video.shape == (2, embedding_width(encoder.clip))
     torch.testing.assert_close(video.norm(dim=-1), torch.ones(2))
 
 

@@ -104,10 +104,11 @@ def embedded(base):
 
     def of_split(split: str):
         data = load_evaluation_set(source, split, split=text_splitter(encoder.reader))
-        return data, embed_texts(encoder, data.texts, batch_size=4), embed_videos(encoder, data.frames, batch_size=4)
+        texts = embed_texts(encoder, data.texts, batch_size=4).vectors
+        return data, texts, embed_videos(encoder, data.frames, batch_size=4)["clip"]
 
     def of_texts(*texts: str) -> torch.Tensor:
-        return embed_texts(encoder, [(text,) for text in texts], batch_size=4)
+        return embed_texts(encoder, [(text,) for text in texts], batch_size=4).vectors
 
     return of_split, of_texts
 

@@ -52,8 +52,8 @@ def test_training_has_all_stored_frames_and_evaluation_the_centres(
     assert val.frames.shape == (3, NUM_TAKEN, 32, 32, 3)
     centres = np.array(stored)[:, [1, 4]]  # 6 stored frames in 2 segments
     np.testing.assert_array_equal(val.frames[:], centres)
-    embedded = embed_videos(small_encoder.eval(), val.frames, batch_size=2)
-    np.testing.assert_allclose(embedded, embed_videos(small_encoder, centres, batch_size=2), atol=1e-6)
+    embedded = embed_videos(small_encoder.eval(), val.frames, batch_size=2)["clip"]
+    np.testing.assert_allclose(embedded, embed_videos(small_encoder, centres, batch_size=2)["clip"], atol=1e-6)
 
 
 def test_a_store_with_too_few_frames_is_refused(workspace: Workspace, small_clip) -> None:

@@ -11,9 +11,12 @@ from conical.core.errors import ProtocolError
 from conical.engine.protocols.protocol import Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from conical.engine.embedded import EmbeddedData
+    from conical.engine.embedding import EmbeddedTexts
     from conical.engine.options import EvaluateOptions
     from conical.engine.selection import FusionChoice
 
@@ -25,11 +28,22 @@ class _CaptionedGallery(Protocol):
     def refuse(self, captioned: Sequence[Prompt], options: EvaluateOptions) -> None:
         refuse_leaking_prompts(captioned, options.gallery_prompts)
 
-    def gallery(self, data: EmbeddedData, split: str) -> Tensor:
-        return fuse_gallery(data.frames(split), self._supplements(data, split), weight=self._choice(data).weight)
+    def scores(self, data: EmbeddedData, texts: EmbeddedTexts, split: str) -> NDArray[np.float32]:
+        return self._scores(data, texts, split, weight=self._choice(data).weight)
+
+    def _scores(self, data: EmbeddedData, texts: EmbeddedTexts, split: str, *, weight: float) -> NDArray[np.float32]:
+        """One fused vector of a video where the head compares vectors, else a weighted mean of two scores."""
+        from conical.engine.embedding import cosines
+
+        frames, supplements = data.frames(split), self._supplements(data, split)
+        if data.has_vectors:
+            return cosines(texts.vectors, fuse_gallery(frames["clip"], supplements, weight=weight))
+        by_frames = data.once((self.name, "by frames", texts, split), lambda: data.score(texts, frames))
+        by_supplements = cosines(texts.vectors, unit_or_zero(supplements))
+        return fuse_scores(by_frames, by_supplements, has_supplement=_has_supplement(supplements), weight=weight)
 
     def settings(self, data: EmbeddedData, split: str) -> dict[str, Any]:
-        mute = int((self._supplements(data, split).abs().sum(dim=1) == 0).sum())
+        mute = int((~_has_supplement(self._supplements(data, split))).sum())
         chosen = {**asdict(self._choice(data)), "prompts": data.options.gallery_prompts}
         return {"fusion": {**chosen, "videos_without_supplement": mute}}
 
@@ -48,11 +62,11 @@ class _CaptionedGallery(Protocol):
         def choose() -> FusionChoice:
             from conical.engine.selection import SelectionSet, choose_fusion_weight
 
+            val = SelectionSet.of(data.split("val"))
+            texts = data.texts(val.texts)
             return choose_fusion_weight(
-                SelectionSet.of(data.split("val")),
-                text=data.texts(data.split("val").texts),
-                frames=data.frames("val"),
-                supplements=self._supplements(data, "val"),
+                val,
+                scores_at=lambda weight: self._scores(data, texts, "val", weight=weight),
                 weights=data.options.fusion_weights,
             )
 
@@ -81,9 +95,34 @@ def fuse_gallery(frames: Tensor, supplements: Tensor, *, weight: float) -> Tenso
     import torch
     import torch.nn.functional as F  # noqa: N812  the field's usual name
 
-    has_supplement = supplements.abs().sum(dim=1, keepdim=True) > 0
+    has_supplement = _has_supplement(supplements)[:, None]
     fused = torch.where(has_supplement, (1 - weight) * frames + weight * supplements, frames)
     return F.normalize(fused, dim=-1)
+
+
+def fuse_scores(
+    by_frames: NDArray[np.float32], by_supplements: NDArray[np.float32], *, has_supplement: Tensor, weight: float
+) -> NDArray[np.float32]:
+    """`(1 - w) s_frames + w s_supplements`, for heads that have no single vector per video.
+
+    Args:
+        by_frames: (text, video) scores of the head.
+        by_supplements: (text, video) cosines with the mean supplement.
+        has_supplement: (video,); one without keeps its score by frames.
+        weight: w, in [0, 1].
+    """
+    share: NDArray[np.float32] = (weight * has_supplement.float()).numpy()
+    return (1 - share) * by_frames + share * by_supplements
+
+
+def unit_or_zero(rows: Tensor) -> Tensor:
+    """Rows brought to unit length; a row of zeros stays one."""
+    lengths: Tensor = rows.norm(dim=1, keepdim=True)
+    return rows / lengths.clamp(min=1e-12)
+
+
+def _has_supplement(supplements: Tensor) -> Tensor:
+    return supplements.abs().sum(dim=1) > 0
 
 
 def refuse_leaking_prompts(prompts: Sequence[Prompt], wanted: Sequence[str]) -> None:

@@ -11,9 +11,11 @@ from conical.core.hashing import stable_hash
 from conical.metrics.names import require_word
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    from numpy.typing import NDArray
 
     from conical.engine.embedded import EmbeddedData
+    from conical.engine.embedding import EmbeddedTexts
     from conical.engine.options import EvaluateOptions
 
 
@@ -54,9 +56,9 @@ class Protocol:
         """The queries of a split, each the tuple of its pieces, in the dataset's order."""
         return data.split(split).texts
 
-    def gallery(self, data: EmbeddedData, split: str) -> Tensor:
-        """(video, dim), unit length: the entries that queries rank, in the order of the split's videos."""
-        return data.frames(split)
+    def scores(self, data: EmbeddedData, texts: EmbeddedTexts, split: str) -> NDArray[np.float32]:
+        """(text, video) scores of any texts with the entries that a split's queries rank, in its order of videos."""
+        return data.score(texts, data.frames(split))
 
     def settings(self, data: EmbeddedData, split: str) -> dict[str, Any]:
         """What determines the scores beside the encoder and the data, and how it was chosen; stored with them."""

@@ -57,7 +57,8 @@ class Head(nn.Module):
 
     `encode_texts` and `encode_clips` see one text or one clip per row and may not mix rows, so that N ranks, chunks of
     a batch and a stored index give what one process gives. `similarity` sees every pair of the rows it is handed and
-    may be called on any block of them.
+    may be called on any block of them. Rows are filled up with zeros along their second dimension where others are
+    longer; what is no text or supplement is told by masks named `is_...` or `has_...`.
     """
 
     needs_words: ClassVar[bool] = False
@@ -65,7 +66,7 @@ class Head(nn.Module):
     needs_captions: ClassVar[bool] = False
 
     def encode_texts(self, texts: Texts) -> Features:
-        """Tensors with one row per text."""
+        """Tensors with one row per text; `text` is the sentence embedding, (T, D), of unit length."""
         raise NotImplementedError
 
     def encode_clips(self, clips: Clips) -> Features:
