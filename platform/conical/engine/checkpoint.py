@@ -27,6 +27,7 @@ from conical.store.runs import BEST
 
 _AVERAGE = "average.safetensors"
 
+
 @dataclass(frozen=True, kw_only=True)
 class RunState:
     """Where a run stands.
@@ -51,7 +52,7 @@ class Best:
     """The encoder that scored best on val so far.
 
     Args:
-        weights: its state, on the CPU.
+        weights: its `plain_state`.
         ranked: its ranks on val by the direction that is selected on; None where they are not kept.
     """
 

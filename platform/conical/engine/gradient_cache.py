@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from conical.engine.batches import Batch
 from conical.engine.objective import Embedded, Objective
@@ -61,7 +62,9 @@ def cached_backward(
     for number, (chunk, state, gradient) in enumerate(zip(chunks, states, gradients, strict=True)):
         is_last = number == len(chunks) - 1
         # ranks meet once, when the last chunk's gradients have been added
-        together = nullcontext() if is_last or not hasattr(wrapped, "no_sync") else wrapped.no_sync()
+        together: AbstractContextManager[Any] = nullcontext()
+        if isinstance(wrapped, DistributedDataParallel) and not is_last:
+            together = wrapped.no_sync()
         with together, _as_before(state, devices):
             with autocast:
                 pulled = wrapped(chunk, gradients=gradient)

@@ -93,9 +93,7 @@ class Step:
         """
         self.optimiser.zero_grad(set_to_none=True)
         if 0 < self.chunk_size < len(batch.texts):
-            terms = cached_backward(
-                wrapped, objective, batch, chunk_size=self.chunk_size, autocast=self.autocast
-            )
+            terms = cached_backward(wrapped, objective, batch, chunk_size=self.chunk_size, autocast=self.autocast)
         else:
             with self.autocast:
                 terms = wrapped(batch)
@@ -190,7 +188,7 @@ class _Run:
         self._average = MovingAverage(objective, options.ema_decay) if options.ema_decay else None
         self._total_steps = options.epochs * plan.steps_per_epoch
         self._state = RunState()
-        self._best = Best(weights=snapshot(objective.encoder))
+        self._best = Best(weights=objective.encoder.plain_state())
         # of the steps since the last scoring; those before a restart are in the state as numbers
         self._rows: list[dict[str, float | Tensor]] = []
 
@@ -200,7 +198,7 @@ class _Run:
             self._best, self._state = load_checkpoint(
                 resume_from, objective=objective, optimiser=self._step.optimiser, average=self._average
             )
-            self._rows = list(self._state.unreported)
+            self._rows = [dict(row) for row in self._state.unreported]
             self._state = replace(self._state, unreported=())
         else:
             val = self._score()
@@ -209,7 +207,7 @@ class _Run:
             self._announce(val)
         if not self._is_over:
             self._train_on()
-        objective.encoder.load_state_dict(self._best.weights)
+        objective.encoder.load_plain_state(self._best.weights)
         return self._state
 
     @property
@@ -306,9 +304,9 @@ class _Run:
 
     def _averaged_snapshot(self) -> dict[str, Tensor]:
         if self._average is None:
-            return snapshot(self._objective.encoder)
+            return self._objective.encoder.plain_state()
         with self._average.swapped():
-            return snapshot(self._objective.encoder)
+            return self._objective.encoder.plain_state()
 
     # ---- checkpoints
 
@@ -356,11 +354,6 @@ class _Timer:
     @property
     def seconds(self) -> float:
         return self._mark - self._started
-
-
-def snapshot(encoder: nn.Module) -> dict[str, Tensor]:
-    """A copy of a module's state on the CPU."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in encoder.state_dict().items()}
 
 
 def autocast_of(precision: str, device: torch.device) -> AbstractContextManager[Any]:

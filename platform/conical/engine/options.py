@@ -69,7 +69,9 @@ class OptimOptions(Options):
         require(self.batch_size >= 2, f"batch_size must be >= 2 (one row has no negative), got {self.batch_size}")
         require(self.learning_rate > 0, f"learning_rate must be > 0, got {self.learning_rate}")
         for pattern, rate in self.rates:
-            require(rate > 0, f"rates of {pattern!r} must be > 0, got {rate}: to train it not at all, name it in freeze")
+            require(
+                rate > 0, f"rates of {pattern!r} must be > 0, got {rate}: to train it not at all, name it in freeze"
+            )
         require(0 < self.layer_decay <= 1, f"layer_decay must be in (0, 1], got {self.layer_decay}")
         require(0 <= self.warmup_fraction < 1, f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
         require(self.max_grad_norm > 0, f"max_grad_norm must be > 0, got {self.max_grad_norm}")

@@ -17,7 +17,7 @@ from torch import nn
 
 from conical.core.errors import ConfigError
 from conical.core.name_patterns import matching
-from conical.engine.rate_options import RateOptions
+from conical.engine.options import OptimOptions
 from conical.engine.tower_depth import depths_from_top, place_in_tower
 
 # parts of an objective that no checkpoint brings
@@ -34,7 +34,7 @@ _UNDECAYED = re.compile(
 
 
 def parameter_groups(
-    named_parameters: Iterable[tuple[str, nn.Parameter]], *, options: RateOptions
+    named_parameters: Iterable[tuple[str, nn.Parameter]], *, options: OptimOptions
 ) -> list[dict[str, Any]]:
     """Groups for `torch.optim.AdamW`, one for each rate and weight decay that occurs.
 
@@ -103,14 +103,14 @@ def freeze_matching(module: nn.Module, patterns: Iterable[str]) -> list[str]:
     return [name for name in parameters if name in frozen]
 
 
-def _default_rate(name: str, options: RateOptions) -> float:
+def _default_rate(name: str, options: OptimOptions) -> float:
     is_fresh = name.startswith(FRESH)
     return options.new_learning_rate if is_fresh and options.new_learning_rate > 0 else options.learning_rate
 
 
-def _rates_by_pattern(trained: Iterable[str], options: RateOptions) -> dict[str, float]:
+def _rates_by_pattern(trained: Iterable[str], options: OptimOptions) -> dict[str, float]:
     rates: dict[str, float] = {}
-    for pattern, rate in options.rates.items():
+    for pattern, rate in options.rates:
         names = matching(trained, pattern, what="rates")
         left = [name for name in names if name not in rates]
         if not left:

@@ -6,8 +6,9 @@ Shapes: B clips, F frames per clip, H x W pixels, T texts, L tokens, D embedding
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,24 @@ from torch import Tensor, nn
 
 from conical.core.errors import ConfigError
 from conical.models.architecture import config_preprocess, fault, known_name, model_config
+from conical.models.batch_norm import hold_batch_norm, sync_batch_norm
 from conical.models.checkpoint_files import checkpoint_form, is_checkpoint_path
 from conical.models.fitting import load_clip
+from conical.models.freezing import freeze_matching
 from conical.models.heads import build_head
 from conical.models.heads.head import Clips, Features, Head, Texts
+from conical.models.low_rank import add_lora, load_plain, merged_state_dict
 from conical.models.options import ModelOptions
+from conical.models.projection import build_projection
 from conical.models.text_reader import TextReader, build_text_reader
-from conical.models.text_tower import encode_tokens, encode_words, has_words, used_positions, vocabulary_size
-from conical.models.weight_files import load_head_beside
+from conical.models.text_tower import (
+    encode_tokens,
+    encode_words,
+    has_words,
+    used_positions,
+    vocabulary_size,
+)
+from conical.models.weight_files import load_parts_beside
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -33,11 +44,14 @@ if TYPE_CHECKING:
 class DualEncoder(nn.Module):
     """A CLIP and a head that compares its texts with its clips.
 
-    What each part gives to the next: a tower its outputs (`Texts`, `Clips`), the head of those tensors with one row per
-    text or clip (`Features`), which it compares.
+    What each part gives to the next: a tower its outputs (`Texts`, `Clips`), the projections those in the space of the
+    comparison, the head tensors with one row per text or clip (`Features`), which it compares.
 
     Args:
         reader: its tokenizer and its context.
+        image_projection: maps what the image tower gives of a frame.
+        text_projection: maps what the text tower gives of a text or word.
+        holds_batch_norm: in training too, BatchNorm layers of the CLIP keep their running statistics.
         head: compares texts and clips.
         head_name: what `model.head` calls it.
         mean: per channel, of pixels in [0, 1].
@@ -53,6 +67,9 @@ class DualEncoder(nn.Module):
         clip: nn.Module,
         reader: TextReader,
         *,
+        image_projection: nn.Module | None = None,
+        text_projection: nn.Module | None = None,
+        holds_batch_norm: bool = True,
         head: Head,
         head_name: str = "mean_pool",
         mean: Sequence[float],
@@ -61,6 +78,9 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.clip = clip
         self.reader = reader
+        self.image_projection = image_projection or nn.Identity()
+        self.text_projection = text_projection or nn.Identity()
+        self.holds_batch_norm = holds_batch_norm
         self.head = head
         self.head_name = head_name
         self.pixel_mean, self.pixel_std = tuple(mean), tuple(std)
@@ -71,6 +91,14 @@ class DualEncoder(nn.Module):
                 scale.requires_grad_(False)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> DualEncoder:
+        """Training mode for what is trained: frozen parts draw no dropout, held BatchNorm keeps its statistics."""
+        super().train(mode)
+        _rest_frozen(self)
+        if self.holds_batch_norm:
+            hold_batch_norm(self.clip)
+        return self
 
     @property
     def image_size_px(self) -> int:
@@ -110,17 +138,27 @@ class DualEncoder(nn.Module):
             return Texts(sentence=sentence.float(), words=words.float(), is_word=is_word)
         return Texts(sentence=encode_tokens(self.clip, tokens).float())
 
-    # ---- the head
+    # ---- projections and head
 
     def encode_clips(self, clips: Clips) -> Features:
         """What the head compares of the image tower's outputs, one row per clip."""
         with torch.autocast(clips.frames.device.type, enabled=False):
-            return self.head.encode_clips(clips)
+            projected = replace(
+                clips,
+                frames=self.image_projection(clips.frames),
+                patches=None if clips.patches is None else self.image_projection(clips.patches),
+            )
+            return self.head.encode_clips(projected)
 
     def encode_texts(self, texts: Texts) -> Features:
         """What the head compares of the text tower's outputs, one row per text."""
         with torch.autocast(texts.sentence.device.type, enabled=False):
-            return self.head.encode_texts(texts)
+            projected = replace(
+                texts,
+                sentence=self.text_projection(texts.sentence),
+                words=None if texts.words is None else self.text_projection(texts.words),
+            )
+            return self.head.encode_texts(projected)
 
     # ---- from end to end
 
@@ -130,7 +168,21 @@ class DualEncoder(nn.Module):
 
     def encode_text(self, tokens: Int[Tensor, "text token"]) -> Float[Tensor, "text dim"]:
         """Unit-length sentence embeddings of tokenised texts."""
-        return F.normalize(encode_tokens(self.clip, tokens).float(), dim=-1)
+        return self.encode_texts(self.text_tower(tokens))["text"]
+
+    # ---- weights
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """A copy of all weights on the CPU, low-rank changes merged into what they change."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in merged_state_dict(self).items()}
+
+    def load_plain_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `plain_state` gave; low-rank changes begin again at zero.
+
+        Raises:
+            RuntimeError: names or shapes do not fit, as `load_state_dict` says.
+        """
+        load_plain(self, state)
 
     def forward(
         self,
@@ -148,7 +200,8 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
     """Load a dual encoder with its weights, on the CPU, in float32.
 
     Raises:
-        ConfigError: the model, its weights or its config cannot be found or do not fit together.
+        ConfigError: the model, its weights or its config cannot be found or do not fit together, or a pattern of
+            `freeze` or `lora` matches nothing.
     """
     import open_clip
 
@@ -161,19 +214,49 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
         told |= load_clip(clip, Path(weights))
     reader = build_text_reader(options)
     _refuse_vocabulary(reader, clip, options)
-    head = build_head(options.head, width=embedding_width(clip), settings=options.head_settings)
-    _refuse_head(head, clip, options)
-    if is_file:
-        load_head_beside(head, Path(weights), name=options.head)
     preprocess = open_clip.get_model_preprocess_cfg(clip) | told
-    return DualEncoder(
+    encoder = DualEncoder(
         clip,
         reader,
-        head=head,
+        **_parts(clip, reader, options),
+        holds_batch_norm=options.batch_norm == "held",
         head_name=options.head,
         mean=preprocess["mean"],
         std=preprocess["std"],
     )
+    if is_file:
+        load_parts_beside(encoder, Path(weights))
+    # last: what is loaded has plain names
+    add_lora(clip, options.lora)
+    freeze_matching(encoder, options.freeze)
+    if not encoder.holds_batch_norm:
+        sync_batch_norm(clip)
+    return encoder.train()
+
+
+def _parts(clip: nn.Module, reader: TextReader, options: ModelOptions) -> dict[str, Any]:
+    """Fresh projections and head.
+
+    Raises:
+        ConfigError: they do not meet in one width, or the head needs what the towers do not give.
+    """
+    image, text = embedding_width(clip), text_width(clip, reader)
+    projections = {
+        "image_projection": build_projection(options.image_projection, in_width=image),
+        "text_projection": build_projection(options.text_projection, in_width=text),
+    }
+    image_out, text_out = (
+        width if one.kind == "none" else one.width
+        for one, width in ((options.image_projection, image), (options.text_projection, text))
+    )
+    if image_out != text_out:
+        raise ConfigError(
+            f"texts and frames of model {options.name!r} must have one width, got {text_out} and {image_out}: set "
+            "model.image_projection and model.text_projection to one width"
+        )
+    head = build_head(options.head, width=image_out, settings=options.head_settings)
+    _refuse_head(head, clip, options)
+    return {**projections, "head": head}
 
 
 def check_model(options: ModelOptions) -> None:
@@ -231,6 +314,27 @@ def _refuse_head(head: Head, clip: nn.Module, options: ModelOptions) -> None:
             f"head {options.head!r} needs an embedding of each word, which the text tower of {options.name!r} does not "
             "give (it is neither causal nor of Hugging Face): choose another model or head"
         )
+
+
+def _rest_frozen(module: nn.Module) -> None:
+    """Evaluation mode for the largest parts that are frozen as a whole."""
+    parameters = list(module.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        module.eval()
+        return
+    for child in module.children():
+        _rest_frozen(child)
+
+
+def text_width(clip: Any, reader: TextReader) -> int:
+    """Width of a CLIP's embeddings of texts, as a short one shows."""
+    was_training = clip.training
+    clip.eval()
+    tokens = reader.tokens(["a"])
+    with torch.no_grad():
+        width = encode_tokens(clip, tokens[:, : used_positions(clip, tokens)]).shape[-1]
+    clip.train(was_training)
+    return int(width)
 
 
 def embedding_width(clip: Any) -> int:

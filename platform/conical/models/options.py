@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from conical.core.hashing import file_fingerprint, stable_hash
-from conical.core.options import Options, require
+from conical.core.options import Options, require, require_choice
 from conical.models.heads.table import Setting, check_settings, head_card
+from conical.models.lora_options import LoraOptions
+from conical.models.projection_options import ProjectionOptions
 
-# a head's parameters, beside the weights of its CLIP
+# the parameters of head and projections, beside the weights of their CLIP
 HEAD_FILE = "head.safetensors"
 # where a model-config JSON names a Hugging Face text tower and its tokenizer
 TEXT_TOWER_KEYS = ("hf_model_name", "hf_tokenizer_name")
@@ -72,12 +74,23 @@ class ModelOptions(Options):
             card's. The head of a run is loaded with it if it is the same as `head`.
         head: what compares texts and clips: a row of `conical list heads`, or `package.module:CARD` from outside.
         head_settings: those of the head that differ from its defaults.
+        image_projection: a fresh map from the image tower's embeddings to the space where texts and clips are compared.
+        text_projection: the same of the text tower.
+        freeze: patterns of parameter names (`clip.visual.*`) that are not trained; what is frozen as a whole runs in
+            evaluation mode, and a frozen tower is run once (`[features]`).
+        lora: low-rank adaptation, in place of training the CLIP's own weights.
+        batch_norm: `held` keeps the CLIP's running statistics; `trained` takes those of the global batch.
     """
 
     name: str = "tiny-clip"
     weights: str = ""
     head: str = "mean_pool"
     head_settings: dict[str, Setting] = field(default_factory=dict)
+    image_projection: ProjectionOptions = field(default_factory=ProjectionOptions)
+    text_projection: ProjectionOptions = field(default_factory=ProjectionOptions)
+    freeze: tuple[str, ...] = ()
+    lora: LoraOptions = field(default_factory=LoraOptions)
+    batch_norm: str = "held"
 
     def __post_init__(self) -> None:
         require(bool(self.name), "name must not be empty: give a model card, an open_clip model name or a config path")
@@ -90,6 +103,7 @@ class ModelOptions(Options):
             f"weights must be given for {self.name!r} (a pretrained tag or a checkpoint path); "
             f"only the cards {', '.join(MODELS)} bring their own",
         )
+        require_choice("batch_norm", self.batch_norm, ("held", "trained"))
         check_settings(head_card(self.head), self.head_settings)
 
     @property

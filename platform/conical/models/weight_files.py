@@ -1,9 +1,11 @@
-"""An encoder on disk: its CLIP as a checkpoint of open_clip's, its head beside it.
+"""An encoder on disk: its CLIP as a checkpoint of open_clip's, head and projections beside it.
 
     encoder.safetensors   open_clip's own keys; the metadata hold `conical.preprocess`, the mean and std of its pixels
-    head.safetensors      the head's parameters and buffers; absent if it has none. The metadata hold `conical.head`
+    head.safetensors      parameters and buffers of `head`, `image_projection` and `text_projection`; absent if they
+                          have none. The metadata hold `conical.head`, the head's name
 
-So a CLIP that was trained here loads by `open_clip.load_checkpoint`, and as `model.weights` of another run.
+So a CLIP that was trained here loads by `open_clip.load_checkpoint`, and as `model.weights` of another run. Low-rank
+changes are merged into the weights that they change.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from conical.core.errors import ConfigError, StoreError
 from conical.models.architecture import fault
@@ -24,36 +26,30 @@ from conical.models.options import HEAD_FILE
 if TYPE_CHECKING:
     from conical.models.dual_encoder import DualEncoder
 
-_CLIP, _HEAD = "clip.", "head."
+_CLIP = "clip."
 
 
 def save_encoder(encoder: DualEncoder, path: Path, *, state: Mapping[str, Tensor] | None = None) -> None:
-    """Write an encoder's CLIP to `path` and what its head has beside it.
+    """Write an encoder's CLIP to `path`, and what else it has beside it.
 
     Args:
         path: of the CLIP, by its suffix a safetensors file.
-        state: an earlier state of the encoder, in place of its present one.
+        state: an earlier `plain_state` of the encoder, in place of its present one.
     """
-    state = encoder.state_dict() if state is None else state
-    parts = {
-        prefix: {
-            key.removeprefix(prefix): value.detach().cpu().contiguous()
-            for key, value in state.items()
-            if key.startswith(prefix)
-        }
-        for prefix in (_CLIP, _HEAD)
-    }
+    state = encoder.plain_state() if state is None else state
+    clip = {key.removeprefix(_CLIP): value.contiguous() for key, value in state.items() if key.startswith(_CLIP)}
+    rest = {key: value.contiguous() for key, value in state.items() if not key.startswith(_CLIP)}
     path.parent.mkdir(parents=True, exist_ok=True)
     # the head first: where the CLIP is, the encoder is whole
-    if parts[_HEAD]:
-        save_file(parts[_HEAD], path.with_name(HEAD_FILE), metadata={"conical.head": encoder.head_name})
+    if rest:
+        save_file(rest, path.with_name(HEAD_FILE), metadata={"conical.head": encoder.head_name})
     preprocess = json.dumps({"mean": encoder.pixel_mean, "std": encoder.pixel_std})
     # one entry: safetensors writes several in any order, and the same weights must be the same file
-    save_file(parts[_CLIP], path, metadata={"conical.preprocess": preprocess})
+    save_file(clip, path, metadata={"conical.preprocess": preprocess})
 
 
 def read_encoder_state(encoder: DualEncoder, path: Path) -> dict[str, Tensor]:
-    """The state that `save_encoder` wrote of an encoder like this one.
+    """The plain state that `save_encoder` wrote of an encoder like this one.
 
     Raises:
         StoreError: a file is absent, damaged, or of another head.
@@ -61,24 +57,24 @@ def read_encoder_state(encoder: DualEncoder, path: Path) -> dict[str, Tensor]:
     head = path.with_name(HEAD_FILE)
     try:
         state = {f"{_CLIP}{key}": value for key, value in load_file(path).items()}
-        if encoder.head.state_dict():
+        if any(not key.startswith(_CLIP) for key in encoder.state_dict()):
             name = _metadata(head).get("conical.head")
             if name != encoder.head_name:
                 raise StoreError(f"{head} must hold head {encoder.head_name!r}, got {name!r}: train again")
-            state |= {f"{_HEAD}{key}": value for key, value in load_file(head).items()}
+            state |= load_file(head)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"encoder {path} cannot be loaded ({fault(error)}): train again") from error
     return state
 
 
 def load_encoder(encoder: DualEncoder, path: Path) -> None:
-    """Load what `save_encoder` wrote, CLIP and head.
+    """Load what `save_encoder` wrote, CLIP, projections and head.
 
     Raises:
         StoreError: a file is absent, damaged, or does not fit the encoder.
     """
     try:
-        encoder.load_state_dict(read_encoder_state(encoder, path))
+        encoder.load_plain_state(read_encoder_state(encoder, path))
     except RuntimeError as error:
         raise StoreError(f"encoder {path} cannot be loaded ({_fault(error)}): train again") from error
 
@@ -96,32 +92,42 @@ def read_preprocess(path: Path) -> dict[str, list[float]]:
     return cast("dict[str, list[float]]", told)
 
 
-def load_head_beside(head: nn.Module, weights: Path, *, name: str) -> bool:
-    """Load a head from beside the CLIP's weights, if it is the one of this name.
+def load_parts_beside(encoder: DualEncoder, weights: Path) -> list[str]:
+    """Load projections and head from beside the CLIP's weights: those that are there and of the same kind.
 
     Args:
-        head: its parameters are replaced.
-        name: as in `model.head`.
+        encoder: its parameters are replaced; a head of another name stays fresh, and so does a projection where there
+            was none.
 
     Returns:
-        Whether there was one.
+        Names of the parts that were loaded.
 
     Raises:
-        ConfigError: it is of this name and does not fit, or cannot be read.
+        ConfigError: a part does not fit, or the file cannot be read.
     """
     path = weights.with_name(HEAD_FILE)
+    if not path.is_file():
+        return []
     try:
-        if not head.state_dict() or not path.is_file() or _metadata(path).get("conical.head") != name:
-            return False
-        head.load_state_dict(load_file(path))
+        state, name = load_file(path), _metadata(path).get("conical.head")
     except (OSError, SafetensorError) as error:
         raise ConfigError(
             f"head {str(path)!r} is no whole safetensors file ({fault(error)}): get it again, or remove it to start "
             "with a fresh head"
         ) from error
-    except RuntimeError as error:
-        raise ConfigError(f"head {str(path)!r} does not fit {name}: {_fault(error)}") from error
-    return True
+    loaded = []
+    for part in ("image_projection", "text_projection", "head"):
+        module = getattr(encoder, part)
+        own = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
+        if not own or not module.state_dict() or (part == "head" and name != encoder.head_name):
+            continue
+        try:
+            module.load_state_dict(own)
+        except RuntimeError as error:
+            what = encoder.head_name if part == "head" else f"model.{part}"
+            raise ConfigError(f"head {str(path)!r} does not fit {what}: {_fault(error)}") from error
+        loaded.append(part)
+    return loaded
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -111,7 +111,7 @@ class RunLog:
 
     def _track(self, row: dict[str, float], steps: list[dict[str, float]]) -> None:
         by_step = [(int(step["step"]), step_metrics(step)) for step in steps]
-        # MLflow counts in whole numbers: of the scoring, which is that of the epoch unless `optim.eval_steps` says other
+        # MLflow counts in whole numbers: this one is the epoch's, unless `optim.eval_steps` says otherwise
         by_epoch = (self.num_epochs, epoch_metrics(row, select_by=self._metric))
         self.tracker.log(self.record.tracking_id, [*by_step, by_epoch])
 

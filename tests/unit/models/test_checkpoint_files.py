@@ -346,11 +346,11 @@ def test_a_folder_is_refused(own, tmp_path: Path) -> None:
 
 
 def test_a_damaged_head_is_refused_in_one_line(own, tmp_path: Path) -> None:
-    from conical.models.weight_files import load_head_beside
-
+    options, state = own
+    save_file(state, tmp_path / "encoder.safetensors")
     (tmp_path / "head.safetensors").write_bytes(LFS)
     with pytest.raises(ConfigError, match=r"head .* is no whole safetensors file .*get it again, or remove it"):
-        load_head_beside(nn.Linear(2, 2), tmp_path / "encoder.safetensors", name="x")
+        build_dual_encoder(ModelOptions(name=options.name, weights=str(tmp_path / "encoder.safetensors")))
 
 
 def test_the_shards_pin_the_model(own, tmp_path: Path) -> None:
