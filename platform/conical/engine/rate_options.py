@@ -31,7 +31,9 @@ class RateOptions(Options):
 
     def __post_init__(self) -> None:
         require(0 < self.learning_rate < float("inf"), f"learning_rate must be > 0, got {self.learning_rate}")
-        require(0 <= self.new_learning_rate < float("inf"), f"new_learning_rate must be >= 0: {self.new_learning_rate}")
+        require(
+            0 <= self.new_learning_rate < float("inf"), f"new_learning_rate must be >= 0, got {self.new_learning_rate}"
+        )
         for pattern, rate in self.rates.items():
             require(
                 0 < rate < float("inf"),
