@@ -110,7 +110,7 @@ def _default_rate(name: str, options: RateOptions) -> float:
 
 def _rates_by_pattern(trained: Iterable[str], options: RateOptions) -> dict[str, float]:
     rates: dict[str, float] = {}
-    for pattern, rate in options.rates.items():
+    for pattern, rate in options.rates:
         names = matching(trained, pattern, what="rates", among="trained parameters")
         left = [name for name in names if name not in rates]
         if not left:

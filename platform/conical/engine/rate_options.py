@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from conical.core.options import Options, require
 
@@ -14,8 +14,9 @@ class RateOptions(Options):
     Args:
         learning_rate: of the towers, > 0.
         new_learning_rate: of fresh parts (head, projections, scales), >= 0; 0: as `learning_rate`.
-        rates: pattern of `fnmatch` over parameter names to rate, > 0; the first that matches a parameter decides, in
-            the place of the two above.
+        rates: pairs of a pattern of `fnmatch` over parameter names and a rate, > 0; the first that matches a parameter
+            decides, in the place of the two above. Pairs and not a table, whose order settings do not keep and whose
+            keys may not have dots.
         layer_decay: in (0, 1]; each block of a tower trains at this share of the rate of the one above; 1: all alike.
         weight_decay: decoupled, >= 0, on matrices that are no embeddings.
 
@@ -25,7 +26,7 @@ class RateOptions(Options):
 
     learning_rate: float = 2e-4
     new_learning_rate: float = 0.0
-    rates: dict[str, float] = field(default_factory=dict)
+    rates: tuple[tuple[str, float], ...] = ()
     layer_decay: float = 1.0
     weight_decay: float = 0.05
 
@@ -34,7 +35,7 @@ class RateOptions(Options):
         require(
             0 <= self.new_learning_rate < float("inf"), f"new_learning_rate must be >= 0, got {self.new_learning_rate}"
         )
-        for pattern, rate in self.rates.items():
+        for pattern, rate in self.rates:
             require(
                 0 < rate < float("inf"),
                 f"rates {pattern!r} must be > 0, got {rate}: freeze parameters that are not to be trained",

@@ -72,7 +72,7 @@ def rates(module: nn.Module, **options: object) -> dict[str, float]:
 
 
 def test_each_trained_parameter_is_in_one_group_and_no_other_is(whole) -> None:
-    found = rates(whole, layer_decay=0.7, new_learning_rate=1e-3, rates={"*.bias": 1e-5})
+    found = rates(whole, layer_decay=0.7, new_learning_rate=1e-3, rates=(("*.bias", 1e-5),))
     assert set(found) == {name for name, parameter in whole.named_parameters() if parameter.requires_grad}
     assert "encoder.clip.logit_scale" not in found
 
@@ -107,7 +107,7 @@ def test_the_first_pattern_that_matches_decides(deep_clip) -> None:
         deep_clip,
         learning_rate=1e-5,
         new_learning_rate=1e-3,
-        rates={"*.visual.*.bias": 4.0, "*.visual.*": 3.0, "scales.*": 2.0, "*": 1.0},
+        rates=(("*.visual.*.bias", 4.0), ("*.visual.*", 3.0), ("scales.*", 2.0), ("*", 1.0)),
     )
     for name, rate in found.items():
         expected = 1.0
@@ -137,7 +137,7 @@ def test_depth_is_counted_from_the_top_of_each_tower(deep_clip) -> None:
 
 
 def test_the_decay_multiplies_rates_by_pattern_too(deep_clip) -> None:
-    found = rates(deep_clip, rates={"encoder.clip.visual.*": 8.0}, layer_decay=0.5)
+    found = rates(deep_clip, rates=(("encoder.clip.visual.*", 8.0),), layer_decay=0.5)
     assert found["encoder.clip.visual.proj"] == 8.0
     assert found["encoder.clip.visual.transformer.resblocks.2.ln_1.bias"] == 2.0
 
@@ -278,15 +278,15 @@ def test_a_pattern_that_matches_nothing_is_refused(deep_clip) -> None:
     with pytest.raises(
         ConfigError, match=r"^rates 'encoder.clip.visul.\*' matches none of \d+ trained parameters: near are enc"
     ):
-        rates(deep_clip, rates={"encoder.clip.visul.*": 1.0})
+        rates(deep_clip, rates=(("encoder.clip.visul.*", 1.0),))
     freeze_matching(deep_clip, ["encoder.clip.visual.*"])
     with pytest.raises(ConfigError, match=r"^rates 'encoder.clip.visual.\*' matches none of \d+ trained"):
-        rates(deep_clip, rates={"encoder.clip.visual.*": 1.0})
+        rates(deep_clip, rates=(("encoder.clip.visual.*", 1.0),))
 
 
 def test_a_pattern_that_decides_nothing_is_refused(deep_clip) -> None:
     with pytest.raises(ConfigError, match=r"rates '\*.bias' decides nothing: an earlier pattern has each of its \d+"):
-        rates(deep_clip, rates={"*": 1.0, "*.bias": 2.0})
+        rates(deep_clip, rates=(("*", 1.0), ("*.bias", 2.0)))
 
 
 def test_layer_decay_of_a_tower_without_blocks_is_refused() -> None:
@@ -326,7 +326,7 @@ def test_freezing_refuses_a_pattern_that_matches_nothing_before_it_freezes(deep_
     [
         ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0.0"),
         ({"new_learning_rate": -1.0}, "new_learning_rate must be >= 0, got -1.0"),
-        ({"rates": {"*": 0.0}}, r"rates '\*' must be > 0, got 0.0: freeze parameters that are not to be trained"),
+        ({"rates": (("*", 0.0),)}, r"rates '\*' must be > 0, got 0.0: freeze parameters that are not to be trained"),
         ({"layer_decay": 0.0}, r"layer_decay must be in \(0, 1\], got 0.0"),
         ({"layer_decay": 1.1}, r"layer_decay must be in \(0, 1\], got 1.1"),
         ({"weight_decay": -0.1}, "weight_decay must be >= 0, got -0.1"),
