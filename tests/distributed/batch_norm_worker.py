@@ -1,4 +1,4 @@
-"""One rank of the checks of BatchNorm over ranks; `test_synced_batch_norm.py` starts it and reads the file it writes."""
+"""One rank of the checks of BatchNorm over ranks; `test_synced_batch_norm.py` starts it and reads what it writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -22,14 +21,17 @@ BATCH = 8
 
 
 class Tower(nn.Module):
-    """Each kind of layer, timm's with an activation inside, one without gain and bias, one with a plain mean."""
+    """Layers of several settings; the first has its activation inside when synchronised, as timm's have.
+
+    timm itself takes seconds to import; `test_batch_norm.py` has its layers.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         # a bias before BatchNorm has no gradient but rounding
         self.conv = nn.Conv2d(3, 4, 3, bias=False)
-        self.bn1 = BatchNormAct2d(4, act_layer=nn.SiLU, inplace=True)
+        self.bn1 = nn.BatchNorm2d(4)
         self.conv2 = nn.Conv2d(4, 6, 3, bias=False)
         self.bn2 = nn.BatchNorm2d(6, affine=False, momentum=0.3)
         self.linear = nn.Linear(6, 5, bias=False)
@@ -40,7 +42,8 @@ class Tower(nn.Module):
                 layer.bias.normal_()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.bn2(self.conv2(self.bn1(self.conv(x))))
+        x = self.bn1(self.conv(x))
+        x = self.bn2(self.conv2(x if hasattr(self.bn1, "act") else nn.functional.silu(x)))
         return self.bn3(self.linear(x.tanh().mean((2, 3))))
 
 
@@ -48,7 +51,7 @@ def batch() -> Tensor:
     generator = torch.Generator().manual_seed(1)
     # rows of one rank differ in mean and spread from those of another
     rows = torch.arange(BATCH).view(-1, 1, 1, 1)
-    return torch.randn(BATCH, 3, 9, 9, generator=generator) * (1 + rows) + rows
+    return (torch.randn(BATCH, 3, 9, 9, generator=generator) * (1 + rows) + rows).double()
 
 
 def own_rows(x: Tensor) -> Tensor:
@@ -57,9 +60,10 @@ def own_rows(x: Tensor) -> Tensor:
 
 def train(*, is_synced: bool, num_steps: int = 3) -> dict[str, Tensor]:
     """Outputs, input gradient, gradients of the first step; parameters and buffers after the last."""
-    model = Tower()
+    model = Tower().double()  # so that what is left of a difference is a mistake
     if is_synced:
         sync_batch_norm(model)
+        model.bn1.drop, model.bn1.act = nn.Identity(), nn.SiLU(inplace=True)
     wrapped: Callable[[Tensor], Tensor] = DistributedDataParallel(model) if world_size() > 1 else model
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
     found: dict[str, Tensor] = {}

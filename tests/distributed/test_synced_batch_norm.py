@@ -1,4 +1,4 @@
-"""BatchNorm over two gloo ranks gives what one process gives: values, gradients, running statistics, trained weights."""
+"""BatchNorm over two gloo ranks gives what one process gives: values, gradients, running statistics, weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distributed import batch_norm_worker
 
 PLATFORM = Path(__file__).parents[2] / "platform"
 RANKS = 2
-TOLERANCE = 1e-5
+TOLERANCE = 1e-9
 
 
 def run_ranks(folder: Path) -> list[dict[str, dict[str, torch.Tensor]]]:
@@ -75,7 +75,7 @@ def test_the_layers_of_each_rank_alone_do_not(results: list[dict], one_process) 
     # so that the equality above means something
     for result in results:
         for what in ("value", "input", "grad/"):
-            assert largest_difference(result["alone"], one_process, what) > 1000 * TOLERANCE
+            assert largest_difference(result["alone"], one_process, what) > 0.01
 
 
 def test_the_values_compared_are_not_small(one_process) -> None:

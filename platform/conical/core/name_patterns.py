@@ -10,11 +10,12 @@ from fnmatch import fnmatchcase
 from conical.core.errors import ConfigError
 
 
-def matching(names: Iterable[str], pattern: str, *, what: str) -> list[str]:
+def matching(names: Iterable[str], pattern: str, *, what: str, among: str = "parameters") -> list[str]:
     """The names that a pattern of `fnmatch` fits, upper and lower case apart, in their order.
 
     Args:
         what: whose pattern it is, for the message (`lora.targets`).
+        among: what the names are of, likewise.
 
     Raises:
         ConfigError: it fits none.
@@ -24,7 +25,7 @@ def matching(names: Iterable[str], pattern: str, *, what: str) -> list[str]:
     if not found:
         near = near_names(pattern, known)
         hint = f": near are {', '.join(near)}" if near else ", and none is near"
-        raise ConfigError(f"{what} {pattern!r} matches none of {len(known)} parameters{hint}")
+        raise ConfigError(f"{what} {pattern!r} matches none of {len(known)} {among}{hint}")
     return found
 
 
@@ -35,16 +36,17 @@ def near_names(pattern: str, names: Sequence[str], *, limit: int = 3) -> list[st
     ['blocks.*.attn.qkv_weight']
     """
     words = pattern.strip("*.")
-    # a pattern usually tells the end of a name: as many parts of it as the pattern has
-    parts = words.count(".") + 1
+    num_parts = words.count(".") + 1
     kinds = dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.)", "*", name) for name in names)
-    scores = {kind: max(_likeness(words, end) for end in (kind, _last(kind, parts))) for kind in kinds}
+    scores = {kind: max(_likeness(words, run) for run in (kind, *_runs(kind, num_parts))) for kind in kinds}
     best = sorted((kind for kind in kinds if scores[kind] >= 0.6), key=lambda kind: -scores[kind])
     return best[:limit]
 
 
-def _last(name: str, parts: int) -> str:
-    return ".".join(name.split(".")[-parts:])
+def _runs(name: str, num_parts: int) -> list[str]:
+    """What a pattern of so many parts may stand for in a name: its beginning, its end or something between."""
+    parts = name.split(".")
+    return [".".join(parts[start : start + num_parts]) for start in range(len(parts) - num_parts + 1)]
 
 
 def _likeness(one: str, other: str) -> float:

@@ -153,7 +153,7 @@ def train(
         checkpoint=checkpoint,
         wrap=wrap,
         device=device or torch.device("cpu"),
-        on_step=on_step or (lambda done, total: None),
+        on_step=on_step,
     ).go(resume_from)
 
 
@@ -172,7 +172,7 @@ class _Run:
         checkpoint: Callable[[Callable[[Path], None]], None] | None,
         wrap: Callable[[nn.Module], nn.Module],
         device: torch.device,
-        on_step: Callable[[int, int], None],
+        on_step: Callable[[int, int], None] | None,
     ) -> None:
         refuse_test_metric(select_metric)
         self._objective, self._plan, self._options = objective.to(device).train(), plan, options
@@ -193,7 +193,7 @@ class _Run:
         self._rows: list[dict[str, float | Tensor]] = []
 
     def go(self, resume_from: Path | None) -> RunState:
-        objective, options = self._objective, self._options
+        objective = self._objective
         if resume_from is not None:
             self._best, self._state = load_checkpoint(
                 resume_from, objective=objective, optimiser=self._step.optimiser, average=self._average
@@ -235,7 +235,8 @@ class _Run:
             self._rows.append({"step": number, "learning_rate": rate, **terms})
             self._state = replace(self._state, steps_done=number + 1)
             timer.ended_step()
-            self._on_step(number + 1, self._total_steps)
+            if self._on_step is not None:
+                self._on_step(number + 1, self._total_steps)
             if self._is_time_to_score():
                 self._close(self._score(), timer)
                 timer, last_checkpoint = _Timer(), time.monotonic()

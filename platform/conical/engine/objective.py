@@ -116,8 +116,8 @@ def pull(embedded: Embedded, gradients: tuple[Mapping[str, Tensor], ...]) -> Ten
 
     Args:
         embedded: features of some rows.
-        gradients: of the loss by each of them; for texts, videos and copies. Word positions that only longer rows of the
-            batch have are left out.
+        gradients: of the loss by each of them; for texts, videos and copies. Word positions that only longer rows of
+            the batch have are left out.
     """
     parts = (embedded.texts, embedded.videos, embedded.copies)
     products = [

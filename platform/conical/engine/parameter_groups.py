@@ -20,8 +20,8 @@ from conical.core.name_patterns import matching
 from conical.engine.options import OptimOptions
 from conical.engine.tower_depth import depths_from_top, place_in_tower
 
-# parts of an objective that no checkpoint brings
-FRESH = ("encoder.head.", "encoder.image_projection.", "encoder.text_projection.", "scales.")
+# parts of an objective that no checkpoint of a CLIP brings
+FRESH = ("head.", "image_projection.", "text_projection.", "scales.")
 # a computed weight (LoRA) is judged by the name of the weight
 _PARAMETRIZED = re.compile(r"parametrizations\.(\w+)\.(?:original\d*|\d+\.\w+)$")
 _UNDECAYED = re.compile(
@@ -39,8 +39,8 @@ def parameter_groups(
     """Groups for `torch.optim.AdamW`, one for each rate and weight decay that occurs.
 
     Args:
-        named_parameters: as `module.named_parameters()` gives them; those without `requires_grad` are in no group, but
-            count as blocks of their tower.
+        named_parameters: of an objective; patterns are of names without `encoder.` in front. Those without
+            `requires_grad` are in no group, but count as blocks of their tower.
 
     Returns:
         Dictionaries with `params`, `weight_decay`, and the peak rate as `lr` and `base_rate`, by falling rate; a
@@ -50,7 +50,7 @@ def parameter_groups(
         ConfigError: no parameter is trained; a pattern of `rates` matches none that is trained, or none that an earlier
             pattern left; or `layer_decay` is below 1 and a trained tower has no blocks that can be told by their names.
     """
-    parameters = dict(named_parameters)
+    parameters = {name.removeprefix("encoder."): parameter for name, parameter in named_parameters}
     trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     if not trained:
         raise ConfigError("no parameter is trained: freeze fewer, or train 0 epochs")
@@ -85,24 +85,6 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
     return _UNDECAYED.fullmatch(last) is None
 
 
-def freeze_matching(module: nn.Module, patterns: Iterable[str]) -> list[str]:
-    """Take the gradient off all parameters whose name matches a pattern of `fnmatch`.
-
-    A frozen BatchNorm still moves its running statistics in training (`models.batch_norm.hold_batch_norm`).
-
-    Returns:
-        Their names, in the order of the module.
-
-    Raises:
-        ConfigError: a pattern matches no parameter.
-    """
-    parameters = dict(module.named_parameters())
-    frozen = {name for pattern in patterns for name in matching(parameters, pattern, what="freeze")}
-    for name in frozen:
-        parameters[name].requires_grad_(False)
-    return [name for name in parameters if name in frozen]
-
-
 def _default_rate(name: str, options: OptimOptions) -> float:
     is_fresh = name.startswith(FRESH)
     return options.new_learning_rate if is_fresh and options.new_learning_rate > 0 else options.learning_rate
@@ -111,12 +93,12 @@ def _default_rate(name: str, options: OptimOptions) -> float:
 def _rates_by_pattern(trained: Iterable[str], options: OptimOptions) -> dict[str, float]:
     rates: dict[str, float] = {}
     for pattern, rate in options.rates:
-        names = matching(trained, pattern, what="rates")
+        names = matching(trained, pattern, what="optim.rates", among="trained parameters")
         left = [name for name in names if name not in rates]
         if not left:
             raise ConfigError(
-                f"rates {pattern!r} decides nothing: an earlier pattern has each of its {len(names)} parameters; put "
-                "the narrower one first"
+                f"optim.rates {pattern!r} decides nothing: an earlier pattern has each of its {len(names)} parameters; "
+                "put the narrower one first"
             )
         rates |= dict.fromkeys(left, rate)
     return rates
@@ -129,6 +111,6 @@ def _refuse_towers_without_blocks(trained: Iterable[str], names: Iterable[str], 
         place = place_in_tower(name)
         if place is not None and place.tower not in with_blocks:
             raise ConfigError(
-                f"layer_decay {layer_decay} needs a tower with numbered blocks, and that of {name!r} has none: set "
-                "layer_decay to 1, or give its parts their rates by patterns"
+                f"optim.layer_decay {layer_decay} needs a tower with numbered blocks, and that of {name!r} has none: "
+                "set it to 1, or give its parts their rates by patterns"
             )

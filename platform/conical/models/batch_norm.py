@@ -89,7 +89,7 @@ class SyncedBatchNorm(_BatchNorm):
         return F.batch_norm(x, mean, var, self.weight, self.bias, uses_batch, momentum, self.eps)
 
     def _over_ranks(self, x: Tensor) -> Tensor:
-        values = x.float()
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
         num_values = world_size() * values.numel() // values.shape[1]
         require(num_values > 1, f"BatchNorm needs more than one value per channel in training, got {tuple(x.shape)}")
         mean, var = _statistics(values)
@@ -129,19 +129,20 @@ def sync_batch_norm(module: nn.Module) -> list[str]:
     Raises:
         ConfigError: a layer is of a kind that computes something else.
     """
-    from timm.layers.norm_act import BatchNormAct2d
-
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, BatchNormAct2d, SyncedBatchNorm)
     layers = _batch_norms(module)
     for name, layer in layers.items():
-        if type(layer) not in kinds:
+        kind = type(layer)
+        if kind not in _KINDS and f"{kind.__module__}.{kind.__name__}" != _TIMMS_KIND:
             raise ConfigError(
-                f"BatchNorm {name!r} is a {type(layer).__name__}, which cannot be synchronised: hold its statistics "
-                "instead"
+                f"BatchNorm {name!r} is a {kind.__name__}, which cannot be synchronised: hold its statistics instead"
             )
     for layer in layers.values():
         layer.__class__ = SyncedBatchNorm
     return list(layers)
+
+
+_KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, SyncedBatchNorm)
+_TIMMS_KIND = "timm.layers.norm_act.BatchNormAct2d"  # by name: timm takes seconds to import, and may not be needed
 
 
 def _batch_norms(module: nn.Module) -> dict[str, _BatchNorm]:

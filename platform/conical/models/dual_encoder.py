@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor, nn
 
 from conical.core.errors import ConfigError

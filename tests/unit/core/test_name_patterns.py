@@ -41,6 +41,11 @@ def test_names_that_differ_by_a_number_are_told_once() -> None:
     )
 
 
+def test_a_beginning_that_lacks_what_stands_before_it_is_understood() -> None:
+    assert near_names("visual.conv1.*", NAMES)[0] == "clip.visual.conv1.weight"
+    assert near_names("positional_embeding", NAMES) == ["clip.positional_embedding"]
+
+
 def test_where_nothing_is_near_that_is_said() -> None:
     with pytest.raises(ConfigError, match="'zzz' matches none of 14 parameters, and none is near"):
         matching(NAMES, "zzz", what="rates")

@@ -94,7 +94,7 @@ def test_a_merged_weight_is_the_sum_of_the_paper(pair) -> None:
 
 
 def test_only_the_thin_matrices_are_trained_and_each_has_a_gradient(pair) -> None:
-    name, encoder, options = pair
+    _, encoder, options = pair
     names = add_lora(encoder.clip, options)
     train_a_little(encoder.clip)  # at B = 0 the gradient of A is zero
     trained = [key for key, parameter in encoder.clip.named_parameters() if parameter.requires_grad]
