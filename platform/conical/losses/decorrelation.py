@@ -43,8 +43,8 @@ def channel_decorrelation(
 
     Args:
         comparison: of the head `token_wise`. Read are, of its texts, `words` (B, L, D) of unit length, `word_weights`
-            (B, L) that sum to 1 in a row, and `is_word` (B, L); of its videos, `frames` (B, F, D) of unit length and
-            `frame_weights` (B, F) that sum to 1 in a row; and `video_ids`.
+            (B, L, 1) that sum to 1 in a row, and `is_word` (B, L); of its videos, `frames` (B, F, D) of unit length and
+            `frame_weights` (B, F, 1) that sum to 1 in a row; and `video_ids`.
         diagonal: weight of the channels that should agree, >= 0.
         off_diagonal: weight of the channels that should not, >= 0.
 
@@ -61,12 +61,12 @@ def channel_decorrelation(
     Two rows of one word and one frame; both channels agree, and each is the other reversed: C = [[1, -1], [-1, 1]]:
 
     >>> words, frames = torch.tensor([[[0.6, 0.8]], [[0.8, 0.6]]]), torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]])
-    >>> features = {"words": words, "word_weights": torch.ones(2, 1), "is_word": torch.ones(2, 1, dtype=torch.bool)}
+    >>> features = {"words": words, "word_weights": torch.ones(2, 1, 1), "is_word": torch.ones(2, 1, dtype=torch.bool)}
     >>> pair = Comparison(
     ...     similarity={},
     ...     video_ids=torch.tensor([0, 1]),
     ...     texts=features,
-    ...     videos={"frames": frames, "frame_weights": torch.ones(2, 1)},
+    ...     videos={"frames": frames, "frame_weights": torch.ones(2, 1, 1)},
     ... )
     >>> channel_decorrelation(pair, diagonal=1.0, off_diagonal=0.5)
     tensor(1.)
@@ -78,7 +78,7 @@ def channel_decorrelation(
     with torch.autocast(device_type=words.device.type, enabled=False):
         wide = torch.promote_types(torch.promote_types(words.dtype, frames.dtype), torch.float32)
         words, word_weights, frames, frame_weights = (x.to(wide) for x in (words, word_weights, frames, frame_weights))
-        per_row = _row_weights(comparison.video_ids).to(words)[:, None]
+        per_row = _row_weights(comparison.video_ids, wide)[:, None, None]
         cosines = (words.detach() @ frames.detach().mT).masked_fill(~is_word[..., None], -math.inf)
         best_frames = _taken(frames, cosines.argmax(dim=2))
         best_words = _taken(words, cosines.argmax(dim=1))
@@ -99,9 +99,9 @@ def _features(side: str, features: Mapping[str, Tensor], names: tuple[str, ...])
     return [features[name] for name in names]
 
 
-def _row_weights(video_ids: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+def _row_weights(video_ids: Int[Tensor, " batch"], dtype: torch.dtype) -> Float[Tensor, " batch"]:
     """(B,) weights that sum to 1, in which each video has the same share."""
-    shares = 1.0 / (video_ids[:, None] == video_ids[None, :]).sum(dim=1)
+    shares = (video_ids[:, None] == video_ids[None, :]).sum(dim=1).to(dtype).reciprocal()
     return shares / shares.sum()
 
 
@@ -114,15 +114,15 @@ def _taken(
 def _correlation(
     texts: Float[Tensor, "batch token dim"],
     videos: Float[Tensor, "batch token dim"],
-    weights: Float[Tensor, "batch token"],
+    weights: Float[Tensor, "batch token 1"],
 ) -> Float[Tensor, "dim dim"]:
     """(D, D) weighted correlation of each channel of `texts` with each of `videos`; the weights sum to 1."""
-    weighted = _standard(texts, weights) * weights[..., None]
+    weighted = _standard(texts, weights) * weights
     return weighted.flatten(0, 1).T @ _standard(videos, weights).flatten(0, 1)
 
 
 def _standard(tokens: Tensor, weights: Tensor) -> Tensor:
     """Channels with weighted mean 0 and variance 1."""
-    centred = tokens - torch.einsum("bld,bl->d", tokens, weights)
-    variance = torch.einsum("bld,bl->d", centred.square(), weights)
+    centred = tokens - (weights * tokens).sum(dim=(0, 1))
+    variance = (weights * centred.square()).sum(dim=(0, 1))
     return centred * (variance + MIN_VARIANCE).rsqrt()

@@ -35,8 +35,7 @@ class FrameTransformer(nn.Module):
     tower to copy from (it may be of another width, or no CLIP's), so that they start anew, in one of two ways:
 
     - `identity`: p, the second matrix of each MLP and the last one of each attention are 0, the other matrices CLIP's
-      random ones. Then y = 2 f, a head scores at the start what it would without this module, and training with the
-      small learning rates of a pretrained tower starts from there.
+      random ones. Then y = 2 f: a head scores at the start what it would without this module.
     - `clip`: every matrix as CLIP starts its text transformer. At the start such layers change a clip: for frames of
       width 512, length 10 and mutual cosine 0.85, the mean of the y has cosine 0.67 with the mean of the f.
 

@@ -79,7 +79,7 @@ class MultiGrained(Head):
             )
 
     def encode_texts(self, texts: Texts) -> Features:
-        """`sentence` (T, D) and `words` (T, L, D) of unit length, 0 where no word is; `is_word` (T, L).
+        """`text` (T, D) and `words` (T, L, D) of unit length, 0 where no word is; `is_word` (T, L).
 
         Each text has at least one word; its marks count.
         """
@@ -87,7 +87,7 @@ class MultiGrained(Head):
         assert texts.is_word is not None
         words = texts.words.masked_fill(~texts.is_word[..., None], 0.0)
         return {
-            "sentence": F.normalize(texts.sentence, dim=-1),
+            "text": F.normalize(texts.sentence, dim=-1),
             "words": F.normalize(words, dim=-1),
             "is_word": texts.is_word,
         }
@@ -103,13 +103,13 @@ class MultiGrained(Head):
 
     def similarity(self, texts: Features, clips: Features) -> Float[Tensor, "text clip"]:
         """Scores of every pair; holds T x L x V x F cosines a few times over."""
-        sentence, words, is_word = texts["sentence"], texts["words"], texts["is_word"]
+        text, words, is_word = texts["text"], texts["words"], texts["is_word"]
         clip, frames, tau = clips["clip"], clips["frames"], self.temperature
-        with torch.autocast(device_type=sentence.device.type, enabled=False):
-            video_sentence = sentence @ clip.T
+        with torch.autocast(device_type=text.device.type, enabled=False):
+            video_sentence = text @ clip.T
             per_word = torch.einsum("tld,vd->tlv", words, clip)
             video_word = attend(per_word, dim=1, temperature=tau, admitted=is_word[:, :, None])
-            sentence_frame = attend(torch.einsum("td,vfd->tvf", sentence, frames), dim=2, temperature=tau)
+            sentence_frame = attend(torch.einsum("td,vfd->tvf", text, frames), dim=2, temperature=tau)
             cosines = torch.einsum("tld,vfd->tlvf", words, frames)
             of_frames = attend(cosines, dim=1, temperature=tau, admitted=is_word[:, :, None, None])
             of_words = attend(cosines, dim=3, temperature=tau)

@@ -78,31 +78,33 @@ class TokenWise(Head):
             )
 
     def encode_texts(self, texts: Texts) -> Features:
-        """`words` (T, L, D) of unit length, 0 where no word is; `word_weights` (T, L) that sum to 1; `is_word` (T, L).
+        """`text` (T, D), `words` (T, L, D) and `is_word` (T, L); `word_weights` (T, L, 1), which sum to 1 in a text.
 
-        Each text has at least one word; its marks count.
+        Both embeddings are of unit length; words and weights are 0 where no word is. Each text has at least one word;
+        its marks count. `text` takes no part in `similarity`.
         """
         assert texts.words is not None
         assert texts.is_word is not None
         with torch.autocast(device_type=texts.words.device.type, enabled=False):
             # a gradient of 0 times inf would be nan: what stands behind a text must not reach the MLP
             words = texts.words.masked_fill(~texts.is_word[..., None], 0.0)
-            logits = self.word_weight(words).squeeze(-1).masked_fill(~texts.is_word, -math.inf)
+            logits = self.word_weight(words).masked_fill(~texts.is_word[..., None], -math.inf)
             return {
+                "text": F.normalize(texts.sentence, dim=-1),
                 "words": F.normalize(words, dim=-1),
-                "word_weights": logits.softmax(dim=-1),
+                "word_weights": logits.softmax(dim=1),
                 "is_word": texts.is_word,
             }
 
     def encode_clips(self, clips: Clips) -> Features:
-        """`frames` (V, F, D) of unit length; `frame_weights` (V, F) that sum to 1.
+        """`frames` (V, F, D) of unit length; `frame_weights` (V, F, 1), which sum to 1 in a clip.
 
         Raises:
             ConfigError: a clip has more than `max_frames` frames.
         """
         with torch.autocast(device_type=clips.frames.device.type, enabled=False):
             frames = self.temporal(clips.frames)
-            weights = self.frame_weight(frames).squeeze(-1).softmax(dim=-1)
+            weights = self.frame_weight(frames).softmax(dim=1)
             return {"frames": F.normalize(frames, dim=-1), "frame_weights": weights}
 
     def similarity(self, texts: Features, clips: Features) -> Float[Tensor, "text clip"]:
@@ -112,8 +114,8 @@ class TokenWise(Head):
             cosines = torch.einsum("tld,vfd->tlvf", texts["words"], clips["frames"])
             best_frame = cosines.amax(dim=3)
             best_word = cosines.masked_fill(~is_word[:, :, None, None], -math.inf).amax(dim=1)
-            text_to_video = torch.einsum("tlv,tl->tv", best_frame, texts["word_weights"])
-            video_to_text = torch.einsum("tvf,vf->tv", best_word, clips["frame_weights"])
+            text_to_video = torch.einsum("tlv,tl->tv", best_frame, texts["word_weights"].squeeze(-1))
+            video_to_text = torch.einsum("tvf,vf->tv", best_word, clips["frame_weights"].squeeze(-1))
             return (text_to_video + video_to_text) / 2
 
     def vectors(self, clips: Features) -> Float[Tensor, "clip dim"]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from conical.models.heads.head import Clips, Features, Head, Texts
+from conical.models.heads.head import Clips, Features, Head, PoolingHead, Texts
 from unit.models.heads.slow_maths import cosine, mean, unit
 
 WIDTH = 8
@@ -65,6 +67,7 @@ def check_properties(head: Head) -> None:
     _check_range(head)
     _check_rows(head)
     _check_blocks(head)
+    _check_rows_that_are_filled_up(head)
     _check_what_is_no_word(head)
     _check_gradients(head)
     _check_precision(head.float())
@@ -85,6 +88,8 @@ def _check_range(head: Head) -> None:
     assert similarity.shape == (4, 3)
     assert similarity.abs().max() <= 1 + 1e-9
     assert similarity.std() > 1e-3
+    text = head.encode_texts(some_texts())["text"].tolist()
+    assert text == [pytest.approx(unit(sentence)) for sentence in some_texts().sentence.tolist()]
     vectors = head.vectors(head.encode_clips(some_clips()))
     assert vectors.shape == (3, WIDTH)
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3, dtype=torch.float64))
@@ -110,6 +115,16 @@ def _check_blocks(head: Head) -> None:
         for second in (torch.tensor([0, 1]), torch.tensor([2])):
             block = head.similarity(_rows(texts, first), _rows(clips, second))
             torch.testing.assert_close(block, whole[first][:, second])
+
+
+def _check_rows_that_are_filled_up(head: Head) -> None:
+    """Zeros behind the positions of encoded texts, as joining them with longer ones puts there, do not matter."""
+    texts, clips = head.encode_texts(some_texts()), head.encode_clips(some_clips())
+    longer = {
+        name: F.pad(feature, (0, 0) * (feature.ndim - 2) + (0, 3)) if feature.ndim > 2 or name == "is_word" else feature
+        for name, feature in texts.items()
+    }
+    torch.testing.assert_close(head.similarity(longer, clips), head.similarity(texts, clips))
 
 
 def _check_what_is_no_word(head: Head) -> None:
@@ -165,6 +180,8 @@ def _check_precision(head: Head) -> None:
     expected = scores(head, texts, clips)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         encoded_texts, encoded_clips = head.encode_texts(texts), head.encode_clips(clips)
+        similarity = head.similarity(encoded_texts, encoded_clips)
+    if isinstance(head, PoolingHead):  # its product is the base's, around which the engine turns autocast off
         similarity = head.similarity(encoded_texts, encoded_clips)
     for feature in (similarity, *encoded_texts.values(), *encoded_clips.values()):
         assert feature.dtype in (torch.float32, torch.bool)

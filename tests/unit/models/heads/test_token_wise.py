@@ -97,7 +97,7 @@ def test_weights_start_small_and_sum_to_one_over_words_alone() -> None:
         )
         assert not branch[0].bias.any()
     encoded = moved(TokenWise(WIDTH)).encode_texts(some_texts())
-    torch.testing.assert_close(encoded["word_weights"].sum(dim=1), torch.ones(4, dtype=torch.float64))
+    torch.testing.assert_close(encoded["word_weights"].sum(dim=1), torch.ones(4, 1, dtype=torch.float64))
     assert not encoded["word_weights"][~encoded["is_word"]].any()
 
 
