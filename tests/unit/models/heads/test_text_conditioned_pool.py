@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from conical.core.errors import ConfigError
 from conical.models.heads.head import Clips, Texts
@@ -90,6 +91,14 @@ def test_dropout_acts_in_training_and_differs_from_pair_to_pair() -> None:
     torch.manual_seed(0)
     assert len(scores(head.train(), one_text, one_clip).flatten().unique()) > 10
     assert len(scores(head.eval(), one_text, one_clip).flatten().unique()) == 1
+
+
+def test_what_is_dropped_is_the_linear_layer_and_nothing_beside_it() -> None:
+    head = moved(TextConditionedPool(WIDTH, dropout=1 - 1e-12)).train()
+    without = moved(TextConditionedPool(WIDTH))
+    nn.init.zeros_(without.linear.weight)
+    nn.init.zeros_(without.linear.bias)
+    torch.testing.assert_close(scores(head, some_texts(), some_clips()), scores(without, some_texts(), some_clips()))
 
 
 def test_without_dropout_training_gives_what_scoring_gives() -> None:
