@@ -162,7 +162,7 @@ def train(config: Config = None, set_: Set = None, dry_run: DryRun = False, debu
     value = "not scored yet" if record.val_value is None else f"{experiment.select_by} {record.val_value:.1f}"
     lacking = f", {record.supplements_note}" if record.supplements_note else ""
     console.print(
-        f"run {record.key}: {record.label}, {value} at epoch {record.best_epoch}{lacking} -> {folder.path}",
+        f"run {record.key}: {record.label}, {value} at epoch {record.best_epoch:g}{lacking} -> {folder.path}",
         highlight=False,
     )
 

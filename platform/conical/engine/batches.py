@@ -6,6 +6,7 @@ every rank stops at the same step (trap: ranks with unequal steps hang).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -58,6 +59,19 @@ class Batch:
     frames: Tensor
     degrees: Tensor
     flip: Tensor
+
+    def rows(self, wanted: slice) -> Batch:
+        """A part of the rows."""
+        return Batch(**{item.name: getattr(self, item.name)[wanted] for item in dataclasses.fields(self)})
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with its tensors on a device."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        moved = {
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in values.items()
+        }
+        return Batch(**moved)
 
 
 @dataclass(frozen=True, kw_only=True)

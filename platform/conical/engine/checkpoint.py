@@ -1,9 +1,10 @@
 """Everything a run needs to go on as if nothing had happened.
 
 A checkpoint folder holds `model.safetensors` (the objective as it is), `optimiser.pt` (tensors only, loaded with
-`weights_only`) and `state.json`. In `best/` stands the encoder of the best epoch on val so far, in the files of a run's
-folder: `encoder.safetensors`, `head.safetensors` if the head has parameters, `val_ranking.npz` if its ranks are kept.
-Batches and rates are functions of the step (`batches`, `optimiser`), so no generator or scheduler state is needed.
+`weights_only`), `average.safetensors` if a moving average is kept, and `state.json`. In `best/` stands the encoder that
+scored best on val so far, in the files of a run's folder: `encoder.safetensors`, `head.safetensors` if there is more
+than the CLIP, `val_ranking.npz` if its ranks are kept. Batches, rates and random numbers are functions of the step
+(`batches`, `optimiser`, `loop`), so no generator or scheduler state is needed.
 """
 
 from __future__ import annotations
@@ -18,32 +19,36 @@ from torch import Tensor
 
 from conical.core.atomic import write_text_atomic
 from conical.core.errors import StoreError
+from conical.engine.moving_average import MovingAverage
 from conical.engine.objective import Objective
 from conical.models.weight_files import read_encoder_state, save_encoder
 from conical.store import RankedQueries, RunFolder
 from conical.store.runs import BEST
 
+_AVERAGE = "average.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
     """Where a run stands.
 
     Args:
-        epochs_done: whole epochs behind it.
         steps_done: optimiser steps behind it.
-        best_epoch: epoch (1-based; 0: as loaded) with the best value on val.
+        best_epoch: where it scored best on val, counted in epochs (0: as loaded; 1.5: in the middle of the second).
         best_value: that value; None before the first.
+        since_best: scorings of val after that one.
+        unreported: step metrics since the last scoring.
     """
 
-    epochs_done: int = 0
     steps_done: int = 0
-    best_epoch: int = 0
+    best_epoch: float = 0.0
     best_value: float | None = None
+    since_best: int = 0
+    unreported: tuple[dict[str, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Best:
-    """The encoder of the best epoch on val so far.
+    """The encoder that scored best on val so far.
 
     Args:
         weights: its state, on the CPU.
@@ -62,6 +67,7 @@ def save_checkpoint(
     *,
     objective: Objective,
     optimiser: torch.optim.Optimizer,
+    average: MovingAverage | None,
     best: Best,
     state: RunState,
 ) -> None:
@@ -74,11 +80,15 @@ def save_checkpoint(
     if best.ranked is not None:
         best.ranked.write(kept.val_ranking)
     torch.save(optimiser.state_dict(), folder / "optimiser.pt")
+    if average is not None:
+        save_file({name: tensor.cpu() for name, tensor in average.state_dict().items()}, folder / _AVERAGE)
     write_text_atomic(folder / "state.json", json.dumps(asdict(state)))
 
 
-def load_checkpoint(folder: Path, *, objective: Objective, optimiser: torch.optim.Optimizer) -> tuple[Best, RunState]:
-    """Restore the objective and the optimiser in place.
+def load_checkpoint(
+    folder: Path, *, objective: Objective, optimiser: torch.optim.Optimizer, average: MovingAverage | None
+) -> tuple[Best, RunState]:
+    """Restore the objective, the optimiser and the average in place.
 
     Returns:
         The best encoder so far and where the run stands.
@@ -95,7 +105,10 @@ def load_checkpoint(folder: Path, *, objective: Objective, optimiser: torch.opti
         objective.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, RuntimeError) as error:
         raise StoreError(f"checkpoint {folder} cannot be loaded ({str(error).splitlines()[0]}): train again") from error
+    if average is not None:
+        average.load_state_dict(load_file(folder / _AVERAGE))
     optimiser.load_state_dict(torch.load(folder / "optimiser.pt", map_location="cpu", weights_only=True))
     kept = RunFolder(folder / BEST)
     best = Best(weights=read_encoder_state(objective.encoder, kept.encoder), ranked=kept.read_val_ranking())
-    return best, RunState(**json.loads(state_file.read_text(encoding="utf-8")))
+    told = json.loads(state_file.read_text(encoding="utf-8"))
+    return best, RunState(**{**told, "unreported": tuple(told["unreported"])})

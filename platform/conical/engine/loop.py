@@ -1,86 +1,115 @@
 """The one training loop, for one process or many.
 
-1. restore, if a checkpoint is given; else note the value of the model as it was loaded
-2. for each epoch: for each step: batch -> loss over the global batch -> gradient -> clip -> update
-3. after each epoch: score val, keep the best encoder, report (with a checkpoint)
+1. restore, if a checkpoint is given; else score val with the model as it was loaded
+2. for each step: batch -> loss over the global batch -> gradient -> clip -> update -> moving average
+3. after each epoch, or each `eval_steps`: score val, keep the best encoder, report (with a checkpoint)
 4. end with the best encoder on val loaded
+
+Batches, rates and random numbers (dropout) are functions of the step, so a run that goes on from a checkpoint of any
+step is the undisturbed one.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from conical.core.errors import ConicalError
+from conical.core.errors import ConfigError, UserError
+from conical.core.seeds import derive_seed
+from conical.distributed import max_over_ranks
 from conical.engine.batches import Batch, BatchPlan
 from conical.engine.checkpoint import Best, RunState, load_checkpoint, save_checkpoint
+from conical.engine.gradient_cache import cached_backward
+from conical.engine.moving_average import MovingAverage
 from conical.engine.objective import Objective
-from conical.engine.optimiser import build_optimiser, learning_rate_at
+from conical.engine.optimiser import build_optimiser, set_rates, share_of_peak
 from conical.engine.options import OptimOptions
 from conical.engine.selection import ValScore, refuse_test_metric
 from conical.metrics import merit
 
+# a clock is looked at, and ranks agree about it, once in so many steps
+_STEPS_BETWEEN_LOOKS = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """What the loop says after an epoch.
+    """What the loop says after scoring val.
 
     Args:
-        epoch: 1-based; 0 is the model as it was loaded.
+        epoch: passes over the training rows so far; 0 is the model as it was loaded, 1.5 the middle of the second.
         steps_done: optimiser steps behind the run.
         total_steps: of the whole run.
         val_metrics: metric names with the split in front, and their values.
-        step_metrics: one row per step of this epoch: `step` and the loss terms, rate and gradient norm.
-        rows_per_second: of the global batch, in this epoch.
-        waiting_share: share of the epoch spent waiting for the next batch, in [0, 1].
+        step_metrics: one row per step since the last report: `step` and the loss terms, rate and gradient norm.
+        rows_per_second: of the global batch, since the last report.
+        waiting_share: share of that time spent waiting for the next batch, in [0, 1].
+        is_last: the run ends here.
         save: writes a checkpoint of this moment into a folder.
     """
 
-    epoch: int
+    epoch: float
     steps_done: int
     total_steps: int
     val_metrics: dict[str, float]
     step_metrics: list[dict[str, float]] = field(default_factory=list)
     rows_per_second: float = 0.0
     waiting_share: float = 0.0
+    is_last: bool = False
     save: Callable[[Path], None] = field(repr=False)
 
 
-def train_step(
-    wrapped: nn.Module,
-    batch: Batch,
-    *,
-    optimiser: torch.optim.Optimizer,
-    learning_rate: float,
-    max_grad_norm: float,
-    autocast: AbstractContextManager[Any],
-) -> dict[str, Tensor]:
-    """One update; returns the loss terms and the norm of the gradient before clipping.
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """How one update is made.
 
-    Raises:
-        ConicalError: the loss or the gradient is not finite; the model is left as it was.
+    Args:
+        optimiser: its groups carry their peak rates.
+        max_grad_norm: gradients are clipped to this norm.
+        chunk_size: rows whose forward pass is kept at once; 0: all.
+        autocast: precision of the forward pass.
     """
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate
-    optimiser.zero_grad(set_to_none=True)
-    with autocast:
-        terms = wrapped(batch)
-    terms["loss"].backward()
-    norm = nn.utils.clip_grad_norm_(wrapped.parameters(), max_grad_norm)
-    seen = {name: value.detach() for name, value in terms.items()}
-    if not torch.isfinite(norm) or not torch.isfinite(seen["loss"]):
-        raise ConicalError(
-            f"loss is {float(seen['loss'])} with gradient norm {float(norm)}: lower optim.learning_rate or the scales"
-        )
-    optimiser.step()
-    return {**seen, "grad_norm": norm.detach()}
+
+    optimiser: torch.optim.Optimizer
+    max_grad_norm: float
+    chunk_size: int = 0
+    autocast: AbstractContextManager[Any] = field(default_factory=nullcontext)
+
+    def __call__(self, wrapped: nn.Module, objective: Objective, batch: Batch, *, number: int) -> dict[str, Tensor]:
+        """One update; returns the loss terms and the norm of the gradient before clipping.
+
+        Args:
+            wrapped: the objective, or DDP around it.
+            number: of the step, for the message.
+
+        Raises:
+            UserError: a term or the gradient is not finite; the model is left as it was.
+        """
+        self.optimiser.zero_grad(set_to_none=True)
+        if 0 < self.chunk_size < len(batch.texts):
+            terms = cached_backward(
+                wrapped, objective, batch, chunk_size=self.chunk_size, autocast=self.autocast
+            )
+        else:
+            with self.autocast:
+                terms = wrapped(batch)
+            terms["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(wrapped.parameters(), self.max_grad_norm)
+        seen = {**{name: value.detach() for name, value in terms.items()}, "grad_norm": norm.detach()}
+        if not torch.isfinite(norm) or not torch.isfinite(seen["loss"]):
+            wrong = ", ".join(f"{name} is {float(value)}" for name, value in seen.items() if not value.isfinite())
+            raise UserError(
+                f"{wrong} at step {number}: lower optim.learning_rate or the scales; the weights before this step are "
+                "in the run's last checkpoint"
+            )
+        self.optimiser.step()
+        return seen
 
 
 def train(
@@ -91,6 +120,7 @@ def train(
     score_val: Callable[[], ValScore],
     select_metric: str,
     report: Callable[[EpochReport], None],
+    checkpoint: Callable[[Callable[[Path], None]], None] | None = None,
     wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
     device: torch.device | None = None,
     resume_from: Path | None = None,
@@ -102,7 +132,9 @@ def train(
         options: epochs, rates and the like.
         score_val: scores the encoder on val; called on every rank, returns the same on each.
         select_metric: key of its values by which the best epoch is chosen; never one of test.
-        report: called on every rank after each epoch, and once before the first.
+        report: called on every rank after each scoring of val, the first before the first step.
+        checkpoint: called on every rank, with what writes a checkpoint, between two scorings and before the error of a
+            step that is not finite; None: such checkpoints are not made.
         wrap: DDP, or nothing.
         on_step: called on every rank with (steps done, steps of the run) after each step.
 
@@ -110,94 +142,238 @@ def train(
         Where the run ended.
 
     Raises:
+        UserError: a loss term or the gradient is not finite.
         ProtocolError: `select_metric` is of the test split.
     """
-    refuse_test_metric(select_metric)
-    device = device or torch.device("cpu")
-    objective.to(device).train()
-    wrapped = wrap(objective)
-    optimiser = build_optimiser(objective, options)
-    autocast = autocast_of(options.precision, device)
-    total_steps = options.epochs * plan.steps_per_epoch
-    state, best = RunState(), Best(weights=_snapshot(objective.encoder))
+    return _Run(
+        objective=objective,
+        plan=plan,
+        options=options,
+        score_val=score_val,
+        select_metric=select_metric,
+        report=report,
+        checkpoint=checkpoint,
+        wrap=wrap,
+        device=device or torch.device("cpu"),
+        on_step=on_step or (lambda done, total: None),
+    ).go(resume_from)
 
-    def announce(val: ValScore, **more: Any) -> None:
-        def save(folder: Path) -> None:
-            save_checkpoint(folder, objective=objective, optimiser=optimiser, best=best, state=state)
 
-        where: dict[str, Any] = {"epoch": state.epochs_done, "steps_done": state.steps_done, "total_steps": total_steps}
-        report(EpochReport(**where, **more, val_metrics=val.values, save=save))
+class _Run:
+    """One training run while it runs."""
 
-    if resume_from is not None:
-        best, state = load_checkpoint(resume_from, objective=objective, optimiser=optimiser)
-    else:
-        val = score_val()
-        best = Best(weights=best.weights, ranked=val.ranked)
-        state = RunState(best_value=val.values[select_metric])
-        announce(val)
+    def __init__(
+        self,
+        *,
+        objective: Objective,
+        plan: BatchPlan,
+        options: OptimOptions,
+        score_val: Callable[[], ValScore],
+        select_metric: str,
+        report: Callable[[EpochReport], None],
+        checkpoint: Callable[[Callable[[Path], None]], None] | None,
+        wrap: Callable[[nn.Module], nn.Module],
+        device: torch.device,
+        on_step: Callable[[int, int], None],
+    ) -> None:
+        refuse_test_metric(select_metric)
+        self._objective, self._plan, self._options = objective.to(device).train(), plan, options
+        self._score_val, self._metric, self._report, self._checkpoint = score_val, select_metric, report, checkpoint
+        self._device, self._on_step = device, on_step
+        self._wrapped = wrap(objective)
+        self._step = Step(
+            optimiser=build_optimiser(objective, options),
+            max_grad_norm=options.max_grad_norm,
+            chunk_size=options.chunk_size,
+            autocast=autocast_of(options.precision, device),
+        )
+        self._average = MovingAverage(objective, options.ema_decay) if options.ema_decay else None
+        self._total_steps = options.epochs * plan.steps_per_epoch
+        self._state = RunState()
+        self._best = Best(weights=snapshot(objective.encoder))
+        # of the steps since the last scoring; those before a restart are in the state as numbers
+        self._rows: list[dict[str, float | Tensor]] = []
 
-    for epoch in range(state.epochs_done, options.epochs):
-        started, waited = time.perf_counter(), 0.0
-        rows: list[dict[str, float | Tensor]] = []
-        mark = started
-        for step, batch in enumerate(plan.batches(epoch), start=state.steps_done):
-            waited += time.perf_counter() - mark
-            rate = learning_rate_at(step, total_steps=total_steps, options=options)
-            terms = train_step(
-                wrapped,
-                to_device(batch, device),
-                optimiser=optimiser,
-                learning_rate=rate,
-                max_grad_norm=options.max_grad_norm,
-                autocast=autocast,
+    def go(self, resume_from: Path | None) -> RunState:
+        objective, options = self._objective, self._options
+        if resume_from is not None:
+            self._best, self._state = load_checkpoint(
+                resume_from, objective=objective, optimiser=self._step.optimiser, average=self._average
             )
-            rows.append({"step": step, "learning_rate": rate, **terms})
-            if on_step is not None:
-                on_step(step + 1, total_steps)
-            mark = time.perf_counter()
-        seconds = time.perf_counter() - started
+            self._rows = list(self._state.unreported)
+            self._state = replace(self._state, unreported=())
+        else:
+            val = self._score()
+            self._best = Best(weights=self._best.weights, ranked=val.ranked)
+            self._state = RunState(best_value=val.values[self._metric])
+            self._announce(val)
+        if not self._is_over:
+            self._train_on()
+        objective.encoder.load_state_dict(self._best.weights)
+        return self._state
 
-        val = score_val()
-        value = val.values[select_metric]
-        # of equal values the earlier epoch stays
-        is_best = state.best_value is None or merit(select_metric, value) > merit(select_metric, state.best_value)
+    @property
+    def _is_over(self) -> bool:
+        has_lost_patience = 0 < self._options.patience <= self._state.since_best
+        return has_lost_patience or self._state.steps_done >= self._total_steps
+
+    def _train_on(self) -> None:
+        """From the state to the end."""
+        timer, last_checkpoint = _Timer(), time.monotonic()
+        for batch in self._batches():
+            timer.got_batch()
+            number = self._state.steps_done
+            share = share_of_peak(number, total_steps=self._total_steps, options=self._options)
+            set_rates(self._step.optimiser, share)
+            torch.manual_seed(derive_seed(self._plan.seed, "step", number, self._plan.rank))
+            try:
+                terms = self._step(self._wrapped, self._objective, batch.to(self._device), number=number)
+            except UserError:
+                self._save_between()
+                raise
+            if self._average is not None:
+                self._average.update()
+            rate = share * self._options.learning_rate
+            self._rows.append({"step": number, "learning_rate": rate, **terms})
+            self._state = replace(self._state, steps_done=number + 1)
+            timer.ended_step()
+            self._on_step(number + 1, self._total_steps)
+            if self._is_time_to_score():
+                self._close(self._score(), timer)
+                timer, last_checkpoint = _Timer(), time.monotonic()
+                if self._is_over:
+                    return
+            elif self._is_time_to_save(last_checkpoint):
+                self._save_between()
+                last_checkpoint = time.monotonic()
+
+    def _batches(self) -> Iterator[Batch]:
+        first_epoch, first_step = divmod(self._state.steps_done, self._plan.steps_per_epoch)
+        for epoch in range(first_epoch, self._options.epochs):
+            yield from self._plan.batches(epoch, first_step=first_step if epoch == first_epoch else 0)
+
+    # ---- val
+
+    def _score(self) -> ValScore:
+        if self._average is None:
+            return self._score_val()
+        with self._average.swapped():
+            return self._score_val()
+
+    def _is_time_to_score(self) -> bool:
+        done = self._state.steps_done
+        every = self._options.eval_steps or self._plan.steps_per_epoch
+        return done % every == 0 or done == self._total_steps
+
+    def _close(self, val: ValScore, timer: _Timer) -> None:
+        """Keep the encoder if it is the best so far, and report."""
+        value, best_value = val.values[self._metric], self._state.best_value
+        # of equal values the earlier one stays
+        is_best = best_value is None or merit(self._metric, value) > merit(self._metric, best_value)
         if is_best:
-            best = Best(weights=_snapshot(objective.encoder), ranked=val.ranked)
-        state = RunState(
-            epochs_done=epoch + 1,
-            steps_done=state.steps_done + plan.steps_per_epoch,
-            best_epoch=epoch + 1 if is_best else state.best_epoch,
-            best_value=value if is_best else state.best_value,
+            self._best = Best(weights=self._averaged_snapshot(), ranked=val.ranked)
+        rows = [{name: float(value) for name, value in row.items()} for row in self._rows]
+        self._rows = []
+        self._state = replace(
+            self._state,
+            best_epoch=self._epoch if is_best else self._state.best_epoch,
+            best_value=value if is_best else best_value,
+            since_best=0 if is_best else self._state.since_best + 1,
         )
-        announce(
+        self._announce(
             val,
-            step_metrics=[{name: float(value) for name, value in row.items()} for row in rows],
-            rows_per_second=plan.steps_per_epoch * plan.batch_size / seconds,
-            waiting_share=waited / seconds,
+            step_metrics=rows,
+            rows_per_second=timer.steps * self._plan.batch_size / timer.seconds,
+            waiting_share=timer.waited / timer.seconds,
         )
 
-    objective.encoder.load_state_dict(best.weights)
-    return state
+    def _announce(self, val: ValScore, **more: Any) -> None:
+        self._report(
+            EpochReport(
+                epoch=self._epoch,
+                steps_done=self._state.steps_done,
+                total_steps=self._total_steps,
+                val_metrics=val.values,
+                is_last=self._is_over,
+                save=self._save,
+                **more,
+            )
+        )
+
+    @property
+    def _epoch(self) -> float:
+        return round(self._state.steps_done / self._plan.steps_per_epoch, 4)
+
+    def _averaged_snapshot(self) -> dict[str, Tensor]:
+        if self._average is None:
+            return snapshot(self._objective.encoder)
+        with self._average.swapped():
+            return snapshot(self._objective.encoder)
+
+    # ---- checkpoints
+
+    def _save(self, folder: Path) -> None:
+        rows = tuple({name: float(value) for name, value in row.items()} for row in self._rows)
+        save_checkpoint(
+            folder,
+            objective=self._objective,
+            optimiser=self._step.optimiser,
+            average=self._average,
+            best=self._best,
+            state=replace(self._state, unreported=rows),
+        )
+
+    def _save_between(self) -> None:
+        if self._checkpoint is not None:
+            self._checkpoint(self._save)
+
+    def _is_time_to_save(self, last: float) -> bool:
+        """The same on every rank, though their clocks differ."""
+        if self._checkpoint is None:
+            return False
+        done, options = self._state.steps_done, self._options
+        if options.checkpoint_steps and done % options.checkpoint_steps == 0:
+            return True
+        if not options.checkpoint_minutes or done % _STEPS_BETWEEN_LOOKS:
+            return False
+        return bool(max_over_ranks(int(time.monotonic() - last >= 60 * options.checkpoint_minutes)))
 
 
-def _snapshot(encoder: nn.Module) -> dict[str, Tensor]:
+class _Timer:
+    """Since the last report: seconds, steps, and the seconds spent waiting for batches."""
+
+    def __init__(self) -> None:
+        self._started = self._mark = time.perf_counter()
+        self.waited, self.steps = 0.0, 0
+
+    def got_batch(self) -> None:
+        self.waited += time.perf_counter() - self._mark
+
+    def ended_step(self) -> None:
+        self.steps += 1
+        self._mark = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self._mark - self._started
+
+
+def snapshot(encoder: nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's state on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in encoder.state_dict().items()}
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch with its tensors on a device."""
-    return Batch(
-        video=batch.video.to(device, non_blocking=True),
-        texts=batch.texts,
-        frames=batch.frames.to(device, non_blocking=True),
-        degrees=batch.degrees.to(device, non_blocking=True),
-        flip=batch.flip.to(device, non_blocking=True),
-    )
-
-
 def autocast_of(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 where asked for, or where a GPU has it; float32 elsewhere. The loss itself is computed in float32."""
-    is_wanted = precision == "bfloat16" or (
-        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    )
+    """bfloat16 where asked for, or where a GPU has it; float32 elsewhere. The loss itself is computed in float32.
+
+    Raises:
+        ConfigError: bfloat16 is asked of a GPU that has none.
+    """
+    has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bfloat16" and not has_bfloat16:
+        raise ConfigError(
+            f"optim.precision 'bfloat16' needs a GPU that has it, got {torch.cuda.get_device_name(device)}: use "
+            "'float32' or 'auto'"
+        )
+    is_wanted = precision == "bfloat16" or (precision == "auto" and device.type == "cuda" and has_bfloat16)
     return torch.autocast(device.type, dtype=torch.bfloat16) if is_wanted else nullcontext()

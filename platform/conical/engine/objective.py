@@ -54,9 +54,23 @@ class Objective(nn.Module):
         learnt = [f"tau_{term}" for term in self.terms] if options.is_learnable else []
         self.scales = nn.ModuleDict({name: LogitScale(getattr(options, name)) for name in learnt})
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss terms by name; `loss` is the one to differentiate."""
-        return self.compare(self.embed(batch), batch.video)
+    def forward(
+        self, batch: Batch, *, gradients: tuple[Mapping[str, Tensor], ...] | None = None
+    ) -> dict[str, Tensor] | Tensor:
+        """Loss terms by name; `loss` is the one to differentiate.
+
+        Args:
+            batch: this rank's rows.
+            gradients: of the loss by the features of `batch`, where those are known (`conical.engine.gradient_cache`);
+                then the scalar to differentiate in place of the loss.
+        """
+        embedded = self.embed(batch)
+        if gradients is None:
+            return self.compare(embedded, batch.video)
+        # DDP waits for every parameter: those behind the comparison have their gradients already
+        behind = [*self.encoder.head.parameters(), *self.scales.parameters()]
+        nothing = sum((parameter.sum() * 0 for parameter in behind if parameter.requires_grad), torch.zeros(()))
+        return pull(embedded, gradients) + nothing
 
     def embed(self, batch: Batch) -> Embedded:
         """This rank's rows, or a part of them: one row does not depend on another."""
@@ -95,6 +109,23 @@ class Objective(nn.Module):
         name = f"tau_{term}"
         scale: Tensor | float = self.scales[name]() if name in self.scales else getattr(self.options, name)
         return scale
+
+
+def pull(embedded: Embedded, gradients: tuple[Mapping[str, Tensor], ...]) -> Tensor:
+    """A scalar whose gradient is that of the loss: the features times their gradients.
+
+    Args:
+        embedded: features of some rows.
+        gradients: of the loss by each of them; for texts, videos and copies. Word positions that only longer rows of the
+            batch have are left out.
+    """
+    parts = (embedded.texts, embedded.videos, embedded.copies)
+    products = [
+        (features[name] * gradient[:, : features[name].shape[1]]).sum()
+        for features, wanted in zip(parts, gradients, strict=True)
+        for name, gradient in wanted.items()
+    ]
+    return torch.stack(products).sum()
 
 
 def gather_features(own: Features) -> dict[str, Tensor]:

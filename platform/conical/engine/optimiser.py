@@ -8,27 +8,34 @@ import torch
 from torch import nn
 
 from conical.engine.options import OptimOptions
+from conical.engine.parameter_groups import parameter_groups
 
 
 def build_optimiser(model: nn.Module, options: OptimOptions) -> torch.optim.AdamW:
-    """AdamW; gains, biases and scales (fewer than two dimensions) are not decayed."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    """AdamW over groups of parameters with rates of their own (`conical.engine.parameter_groups`).
+
+    Raises:
+        ConfigError: nothing is trained, or a pattern of `rates` matches nothing.
+    """
+    groups = parameter_groups(model.named_parameters(), options=options)
     return torch.optim.AdamW(groups, lr=options.learning_rate)
 
 
-def learning_rate_at(step: int, *, total_steps: int, options: OptimOptions) -> float:
-    """The rate of a 0-based step, as a function of the step alone, so that a resumed run needs no scheduler state.
+def set_rates(optimiser: torch.optim.Optimizer, share: float) -> None:
+    """Bring every group to a share of its peak rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = share * group["base_rate"]
 
-    >>> options = OptimOptions(learning_rate=1.0, warmup_fraction=0.2)
-    >>> [round(learning_rate_at(step, total_steps=10, options=options), 3) for step in (0, 1, 2, 9)]
+
+def share_of_peak(step: int, *, total_steps: int, options: OptimOptions) -> float:
+    """The share of the peak rate at a 0-based step, in [0, 1]; of the step alone, so that a resumed run needs no state.
+
+    >>> options = OptimOptions(warmup_fraction=0.2)
+    >>> [round(share_of_peak(step, total_steps=10, options=options), 3) for step in (0, 1, 2, 9)]
     [0.5, 1.0, 1.0, 0.038]
     """
     warmup = int(total_steps * options.warmup_fraction)
     if step < warmup:
-        return options.learning_rate * (step + 1) / warmup
+        return (step + 1) / warmup
     progress = (step - warmup) / max(1, total_steps - warmup)
-    return options.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 0.5 * (1.0 + math.cos(math.pi * progress))

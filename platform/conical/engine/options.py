@@ -24,30 +24,70 @@ class OptimOptions(Options):
         rows_per_video: times each video is drawn in an epoch, each with a text of its own, >= 1. The number of human
             captions per video (20 for MSR-VTT) gives the epoch of the caption-wise loaders.
         learning_rate: peak rate of AdamW, > 0.
-        weight_decay: decoupled, on matrices only, >= 0.
+        new_learning_rate: peak rate of what starts fresh (head, projections, learnt scales), > 0; 0: `learning_rate`.
+        rates: pairs of a pattern of parameter names (`encoder.clip.visual.*`) and the peak rate of those; the first
+            that matches decides, before all else.
+        layer_decay: each layer of a tower trains at this share of the rate of the layer above it, in (0, 1].
+        weight_decay: decoupled, >= 0; norms, biases, scales and embeddings are spared.
         warmup_fraction: share of all steps with a linear rise, in [0, 1); a cosine to zero follows.
         max_grad_norm: gradients are clipped to this norm, > 0.
         precision: `float32`, `bfloat16` (autocast) or `auto` (bfloat16 where a GPU has it).
+        chunk_size: rows of each rank whose forward pass is kept at once (gradient caching: the same gradient in less
+            memory, for a second forward pass), >= 1; 0: all.
+        checkpoint_activations: compute activations inside the towers' blocks again in the backward pass, for memory.
+        ema_decay: share of the old in the moving average of the weights, which is what is scored and kept, in [0, 1);
+            0: the weights themselves.
+        eval_steps: steps between two scorings of val, >= 1; 0: an epoch.
+        patience: end after this many scorings of val without a better one, >= 1; 0: never.
+        checkpoint_steps: steps between two checkpoints within an epoch, >= 1; 0: none.
+        checkpoint_minutes: the same in minutes, >= 0; 0: none.
     """
 
     epochs: int = 5
     batch_size: int = 50
     rows_per_video: int = 1
     learning_rate: float = 2e-4
+    new_learning_rate: float = 0.0
+    rates: tuple[tuple[str, float], ...] = ()
+    layer_decay: float = 1.0
     weight_decay: float = 0.05
     warmup_fraction: float = 0.1
     max_grad_norm: float = 1.0
     precision: str = "auto"
+    chunk_size: int = 0
+    checkpoint_activations: bool = False
+    ema_decay: float = 0.0
+    eval_steps: int = 0
+    patience: int = 0
+    checkpoint_steps: int = 0
+    checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 0, f"epochs must be >= 0, got {self.epochs}")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            require(value >= least, f"{name} must be >= {least}, got {value}")
         require(self.batch_size >= 2, f"batch_size must be >= 2 (one row has no negative), got {self.batch_size}")
-        require(self.rows_per_video >= 1, f"rows_per_video must be >= 1, got {self.rows_per_video}")
         require(self.learning_rate > 0, f"learning_rate must be > 0, got {self.learning_rate}")
-        require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
+        for pattern, rate in self.rates:
+            require(rate > 0, f"rates of {pattern!r} must be > 0, got {rate}: to train it not at all, name it in freeze")
+        require(0 < self.layer_decay <= 1, f"layer_decay must be in (0, 1], got {self.layer_decay}")
         require(0 <= self.warmup_fraction < 1, f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
         require(self.max_grad_norm > 0, f"max_grad_norm must be > 0, got {self.max_grad_norm}")
+        require(0 <= self.ema_decay < 1, f"ema_decay must be in [0, 1), got {self.ema_decay}")
         require_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+
+
+_LEAST = {
+    "epochs": 0,
+    "rows_per_video": 1,
+    "new_learning_rate": 0,
+    "weight_decay": 0,
+    "chunk_size": 0,
+    "eval_steps": 0,
+    "patience": 0,
+    "checkpoint_steps": 0,
+    "checkpoint_minutes": 0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from torch import nn
 from conical.config import Experiment
 from conical.engine.batches import BatchPlan
 from conical.engine.data import load_selection_set, load_training_set, text_splitter
-from conical.engine.loop import EpochReport, autocast_of, to_device, train
+from conical.engine.loop import EpochReport, autocast_of, train
 from conical.engine.objective import Objective
 from conical.engine.selection import score_selection
 from conical.engine.source import DataSource
@@ -28,6 +28,7 @@ def run_epochs(
     source: DataSource,
     *,
     report: Callable[[EpochReport], None],
+    checkpoint: Callable[[Callable[[Path], None]], None] | None = None,
     rank: int = 0,
     world_size: int = 1,
     device: torch.device | None = None,
@@ -61,7 +62,7 @@ def run_epochs(
 
     device = device or torch.device("cpu")
     objective = Objective(encoder.to(device), experiment.loss)
-    row = to_device(plan.longest_row(), device)
+    row = plan.longest_row().to(device)
     freeze_unused(encoder, row)
     step = measure_step(
         encoder,
@@ -80,6 +81,7 @@ def run_epochs(
         score_val=lambda: score_selection(encoder, val, experiment.evaluate, metric=experiment.select_by),
         select_metric=experiment.select_by,
         report=report,
+        checkpoint=checkpoint,
         wrap=wrap,
         device=device,
         resume_from=resume_from,
@@ -108,11 +110,11 @@ class StepTeller:
 
 
 def epoch_row(report: EpochReport) -> dict[str, float]:
-    """One row of numbers for an epoch: val metrics and means of the step metrics."""
+    """One row of numbers for a scoring of val: its metrics and means of the step metrics."""
     means = {
         f"train/{name}": sum(row[name] for row in report.step_metrics) / len(report.step_metrics)
         for name in (report.step_metrics[0] if report.step_metrics else {})
         if name != "step"
     }
     speed = {"train/rows_per_second": report.rows_per_second, "train/waiting_share": report.waiting_share}
-    return {"epoch": float(report.epoch), **report.val_metrics, **means, **(speed if means else {})}
+    return {"epoch": report.epoch, **report.val_metrics, **means, **(speed if means else {})}

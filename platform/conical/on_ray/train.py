@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conical.config import Experiment
+from conical.core.errors import UserError
 from conical.core.progress import Report, no_report
 from conical.engine.source import DataSource
 from conical.on_ray.failures import explain
@@ -143,6 +144,7 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
                 is_over = not thread.is_alive()
                 for message in ask(mailbox.take.remote()) or ():
                     waiting.end()
+                    outcome |= {"refused": message["refused"]} if "refused" in message else {}
                     _pass_on(message, log, told)
                 if is_over:
                     break
@@ -150,6 +152,8 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
     finally:
         is_left.set()
     ray.kill(mailbox)
+    if "refused" in outcome:
+        raise UserError(outcome["refused"])
     if "result" not in outcome:
         error = outcome["error"]
         raise explain(error, stage="training", lower=_MEMORY_SETTINGS, since=started) from error
@@ -202,10 +206,9 @@ def _trainer(experiment: Experiment, identity: RunIdentity, *, mailbox: Any, sto
 
 def _pass_on(message: dict[str, Any], log: RunLog, told: TrainProgress) -> None:
     if "row" in message:
-        epoch = message["row"]["epoch"]
-        if epoch <= log.last_epoch:
+        if message["number"] < log.num_epochs:
             message = {**message, "is_earlier": True}
         # after a gap only the checkpoint of the end has all, see `_fit`
-        elif epoch <= log.last_epoch + 1:
+        elif message["number"] == log.num_epochs:
             log.epoch(message["row"], message["steps"])
     told(message, log.record)

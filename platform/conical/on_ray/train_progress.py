@@ -23,7 +23,7 @@ class TrainProgress:
     def __init__(self, experiment: Experiment, report: Report) -> None:
         self._experiment = experiment
         self._report = report
-        self._epochs_done = 0
+        self._epochs_done = 0.0
 
     def doing(self, what: str) -> None:
         """Something that cannot be counted begins."""
@@ -44,7 +44,7 @@ class TrainProgress:
             self._report(Notice(stage=_STAGE, subject=self._experiment.title, text=message["warning"]))
             return
         if "row" in message:
-            self._epochs_done = int(message["row"]["epoch"])
+            self._epochs_done = float(message["row"]["epoch"])
             if not message.get("is_earlier"):
                 self._tell(self._epochs_done, record)
             return
@@ -73,5 +73,5 @@ def best_so_far(record: RunRecord, metric: str, *, is_trained: bool) -> str:
         return ""
     value = f"{readable(metric)} {record.val_value:.1f}"
     if record.best_epoch:
-        return f"best {value} at epoch {record.best_epoch}"
+        return f"best {value} at epoch {record.best_epoch:g}"
     return f"no epoch better than untrained, {value}" if is_trained else f"untrained {value}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from conical.config import parse_experiment
+from conical.core.errors import UserError
 from conical.engine.loop import EpochReport
 from conical.on_ray.epochs import StepTeller, epoch_row, run_epochs
 
@@ -37,17 +40,19 @@ def run_rank(config: dict[str, Any]) -> None:
             ask(config["mailbox"].put.remote(message))
 
     def report(epoch: EpochReport) -> None:
-        row = epoch_row(epoch)
-        told.append({"row": row, "steps": epoch.step_metrics})
+        told.append({"row": epoch_row(epoch), "steps": epoch.step_metrics, "number": len(told)})
         # first the message: if this worker dies now, the epoch is reported again after the restart, and logged once
         tell(told[-1])
+        checkpoint(epoch.save)
+
+    def checkpoint(save: Callable[[Path], None]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            checkpoint = None
+            written = None
             if is_first:
-                epoch.save(Path(folder))
+                save(Path(folder))
                 (Path(folder) / TOLD).write_text(json.dumps(told), encoding="utf-8")
-                checkpoint = Checkpoint.from_directory(folder)
-            ray.train.report({**row, "key": config["key"]}, checkpoint=checkpoint)
+                written = Checkpoint.from_directory(folder)
+            ray.train.report({"key": config["key"]}, checkpoint=written)
 
     def wrap(module: torch.nn.Module) -> torch.nn.Module:
         if context.get_world_size() == 1:
@@ -60,10 +65,12 @@ def run_rank(config: dict[str, Any]) -> None:
             told += json.loads((Path(folder) / TOLD).read_text(encoding="utf-8"))
             for message in told:
                 tell({**message, "is_earlier": True})
-        run_epochs(
+        train = partial(
+            run_epochs,
             experiment,
             config["source"],
             report=report,
+            checkpoint=checkpoint,
             rank=context.get_world_rank(),
             world_size=context.get_world_size(),
             device=device,
@@ -73,3 +80,8 @@ def run_rank(config: dict[str, Any]) -> None:
             warn=lambda text: tell({"warning": text}),
             on_step=StepTeller(config["mailbox"].put.remote) if is_first else None,
         )
+        try:
+            train()
+        except UserError as error:
+            # as a value: Train would start the ranks again, to meet the same error
+            tell({"refused": str(error)})

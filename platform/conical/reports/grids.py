@@ -200,7 +200,7 @@ def sweep_grid(sweep: Sweep) -> Grid:
         (
             str(trial.number),
             _STATUS_WORDS[trial.status],
-            str(trial.epochs),
+            f"{trial.epochs:g}",
             _ABSENT if trial.value is None else f"{trial.value:.1f}" + _likeness(sweep, trial),
             *(format_parameter(trial.settings.get(name)) for name in names),
         )

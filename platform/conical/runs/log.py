@@ -40,6 +40,7 @@ class RunLog:
         self.folder = identity.folder
         self.tracker = tracker
         self._metric = experiment.select_by
+        self._optim = experiment.optim
         self._started = time.monotonic()
         previous = self.folder.read() if self.folder.exists else None
         self._earlier_seconds = previous.seconds if previous else 0.0
@@ -80,25 +81,38 @@ class RunLog:
         (self.folder.path / "config.toml").write_text(experiment.to_toml(), encoding="utf-8")
 
     @property
-    def last_epoch(self) -> int:
+    def last_epoch(self) -> float:
         """Last epoch that was logged; -1 before any."""
-        return int(self._curve[-1]["epoch"]) if self._curve else -1
+        return float(self._curve[-1]["epoch"]) if self._curve else -1.0
+
+    @property
+    def num_epochs(self) -> int:
+        """Scorings of val that were logged, that of the model as it was loaded among them."""
+        return len(self._curve)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether training came to its own end: all epochs, or patience lost."""
+        if self.last_epoch >= self._optim.epochs:
+            return True
+        best = max(range(len(self._curve)), key=lambda number: merit(self._metric, self._curve[number][self._metric]))
+        return 0 < self._optim.patience <= self.num_epochs - 1 - best
 
     def epoch(self, row: dict[str, float], steps: list[dict[str, float]]) -> None:
-        """Log an epoch once: a restarted worker reports epochs after its checkpoint again."""
-        epoch = int(row["epoch"])
-        if epoch <= self.last_epoch:
+        """Log a scoring of val once: a restarted worker reports those after its checkpoint again."""
+        if row["epoch"] <= self.last_epoch:
             return
         # MLflow first: when this process dies between the two, the epoch is reported again, and known to be there
-        if epoch > self._last_tracked:
-            self._track(epoch, row, steps)
+        if self.num_epochs > self._last_tracked:
+            self._track(row, steps)
         self._curve.append(row)
         self.folder.write_curve(self._curve)
         self._update()
 
-    def _track(self, epoch: int, row: dict[str, float], steps: list[dict[str, float]]) -> None:
+    def _track(self, row: dict[str, float], steps: list[dict[str, float]]) -> None:
         by_step = [(int(step["step"]), step_metrics(step)) for step in steps]
-        by_epoch = (epoch, epoch_metrics(row, select_by=self._metric))
+        # MLflow counts in whole numbers: of the scoring, which is that of the epoch unless `optim.eval_steps` says other
+        by_epoch = (self.num_epochs, epoch_metrics(row, select_by=self._metric))
         self.tracker.log(self.record.tracking_id, [*by_step, by_epoch])
 
     def end(self, status: str) -> None:
@@ -108,7 +122,7 @@ class RunLog:
             best = {best_metric(self._metric): self.record.val_value}
             # a final value is no point of a curve: at step 0 MLflow draws bars
             self.tracker.log(self.record.tracking_id, [(0, best)])
-            self.tracker.tag(self.record.tracking_id, {"conical.best_epoch": str(self.record.best_epoch)})
+            self.tracker.tag(self.record.tracking_id, {"conical.best_epoch": f"{self.record.best_epoch:g}"})
         self.tracker.log_files(self.record.tracking_id, self.folder.path, under="run")
         tracked = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "running": "KILLED"}[status]
         self.tracker.tag(self.record.tracking_id, {"conical.status": status})
@@ -118,7 +132,7 @@ class RunLog:
         """Write the record; the best epoch is read off the curve, so that the two never disagree."""
         if self._curve:
             best = max(self._curve, key=lambda row: merit(self._metric, row[self._metric]))
-            changes |= {"val_value": best[self._metric], "best_epoch": int(best["epoch"])}
+            changes |= {"val_value": best[self._metric], "best_epoch": best["epoch"]}
         seconds = self._earlier_seconds + time.monotonic() - self._started
         self.record = dataclasses.replace(self.record, seconds=seconds, **changes)
         self.folder.write(self.record)

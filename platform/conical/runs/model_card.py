@@ -166,7 +166,7 @@ def _shown(value: str) -> str:
 def _provenance(record: RunRecord, weights: Path) -> str:
     lines = [
         ("run", record.key),
-        ("best epoch on val", str(record.best_epoch)),
+        ("best epoch on val", f"{record.best_epoch:g}"),
         ("commit", record.environment.get("commit", "unknown")),
         *((f"hash of {name}", value) for name, value in record.data_hashes.items()),
         ("hash of the weights here", file_fingerprint(weights)),

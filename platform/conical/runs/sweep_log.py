@@ -154,7 +154,7 @@ class SweepBook:
             if best.val_ranking.is_file():
                 shutil.copyfile(best.val_ranking, log.folder.val_ranking)
             log.folder.take_encoder(best)
-            status = "finished" if log.last_epoch >= self._experiment.optim.epochs else "stopped"
+            status = "finished" if log.is_whole else "stopped"
         if log.record.status != "finished":
             log.end(status)
         self._note(log, status=status)

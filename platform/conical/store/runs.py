@@ -60,7 +60,7 @@ class RunRecord:
         config: the settings, plain values.
         data_hashes: manifest, frames, captions, weights, code.
         environment: versions, commit, device, host facts.
-        best_epoch: 1-based; 0: the model as loaded.
+        best_epoch: where it scored best on val, counted in epochs; 0: the model as loaded, 1.5: within the second.
         val_value: best value of the metric that selects; None before the first epoch.
         seconds: wall time so far.
         supplements: texts of train that the mix asked for, and those it had, by prompt.
@@ -75,7 +75,7 @@ class RunRecord:
     config: dict[str, Any]
     data_hashes: dict[str, str]
     environment: dict[str, str]
-    best_epoch: int = 0
+    best_epoch: float = 0.0
     val_value: float | None = None
     seconds: float = 0.0
     supplements: tuple[SupplementCount, ...] = ()

@@ -36,7 +36,7 @@ class Trial:
     settings: dict[str, float]
     value: float | None
     status: str
-    epochs: int
+    epochs: float
 
     def __post_init__(self) -> None:
         require_choice("status", self.status, STATUSES)

@@ -11,9 +11,9 @@ from conical.video.augment import AugmentOptions
 WORDS = ("red", "green", "blue", "white", "black", "large", "small", "round")
 
 
-def training_set(num_videos: int = 8) -> TrainingSet:
+def training_set(num_videos: int = 8, side: int = 32) -> TrainingSet:
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (num_videos, 2, 32, 32, 3), dtype=np.uint8)
+    frames = rng.integers(0, 256, (num_videos, 2, side, side, 3), dtype=np.uint8)
     texts = [
         {
             "human": ((f"a {WORDS[k % 8]} thing",), (f"something {WORDS[k % 8]}",)),

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from conical.core.errors import ConicalError, StoreError
-from conical.engine.checkpoint import RunState
+from conical.core.errors import StoreError, UserError
+from conical.engine.checkpoint import RunState, load_checkpoint
 from conical.engine.loop import train
 from conical.engine.objective import Objective
-from conical.engine.optimiser import build_optimiser, learning_rate_at
+from conical.engine.optimiser import build_optimiser, share_of_peak
 from conical.engine.options import OptimOptions
 from conical.engine.selection import ValScore
 from conical.losses import LossOptions
 from conical.metrics import Ranking
+from conical.models.dual_encoder import build_dual_encoder
 from conical.models.weight_files import read_encoder_state
 from conical.store import RankedQueries
-from unit.engine.engine_factory import batch_plan
+from model_pairs import write_pair
+from unit.engine.engine_factory import batch_plan, training_set
 
 METRIC = "val/raw/t2v/R1"
 
@@ -37,22 +41,33 @@ def run(
     epochs=3,
     values=None,
     folder=None,
+    between=None,
     resume_from=None,
     loss=None,
     rate=1e-3,
     keep_ranks=False,
     metric=METRIC,
+    on_step=None,
+    reports=None,
+    side=32,
+    **optim,
 ):
-    """Train and return (objective, state, reports); checkpoints of each epoch go below `folder`."""
+    """Train and return (objective, state, reports); checkpoints of each report go below `folder`, all below `between`."""
     torch.manual_seed(0)
     objective = Objective(new_encoder(), loss or LossOptions(tau_tv=10, tau_ta=10, tau_va=10))
-    reports = []
-    scores = iter(values or range(100))
+    reports = [] if reports is None else reports
+    scores = iter(range(100) if values is None else values)
+    count = itertools.count()
 
     def report(epoch):
         reports.append(epoch)
         if folder is not None:
-            epoch.save(folder / str(epoch.epoch))
+            epoch.save(folder / f"{epoch.epoch:g}")
+        checkpoint(epoch.save)
+
+    def checkpoint(save):
+        if between is not None:
+            save(between / str(next(count)))
 
     def score_val():
         value = next(scores)
@@ -60,12 +75,14 @@ def run(
 
     state = train(
         objective,
-        batch_plan(),
-        OptimOptions(epochs=epochs, batch_size=4, learning_rate=rate),
+        batch_plan(data=training_set(side=side)),
+        OptimOptions(epochs=epochs, batch_size=4, learning_rate=rate, **optim),
         score_val=score_val,
         select_metric=metric,
         report=report,
+        checkpoint=checkpoint,
         resume_from=resume_from,
+        on_step=on_step,
     )
     return objective, state, reports
 
@@ -89,7 +106,7 @@ def test_reports_start_with_the_model_as_loaded_and_count_steps(new_encoder):
 
 def test_the_best_epoch_on_val_is_what_remains(new_encoder, tmp_path):
     objective, state, _ = run(new_encoder, values=[1, 5, 3, 2], folder=tmp_path)
-    assert state == RunState(epochs_done=3, steps_done=6, best_epoch=1, best_value=5.0)
+    assert state == RunState(steps_done=6, best_epoch=1, best_value=5.0, since_best=2)
     best, _, _ = run(new_encoder, epochs=3, values=[1, 5, 3, 2], resume_from=tmp_path / "1")
     for kept, expected in zip(objective.encoder.state_dict().values(), best.encoder.state_dict().values(), strict=True):
         assert torch.equal(kept, expected)
@@ -162,19 +179,150 @@ def test_a_checkpoint_cut_short_is_refused(new_encoder, tmp_path):
         run(new_encoder, epochs=2, resume_from=tmp_path / "1")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(new_encoder):
-    objective = Objective(new_encoder(), LossOptions())
-    with torch.no_grad():
-        objective.encoder.clip.text_projection.fill_(math.nan)
-    with pytest.raises(ConicalError, match=r"loss is nan .* lower optim.learning_rate"):
+def test_a_loss_that_is_not_finite_names_terms_and_step_and_leaves_the_weights_before_it(new_encoder, tmp_path):
+    """The third step's text is one that the text tower answers with nan."""
+    objective = Objective(new_encoder(), LossOptions(w_va=0.5))
+    embed, seen = objective.embed, []
+
+    def poisoned(batch):
+        seen.append(batch)
+        embedded = embed(batch)
+        if len(seen) < 3:
+            return embedded
+        return replace(embedded, texts={"text": embedded.texts["text"] * math.nan})
+
+    objective.embed = poisoned
+    with pytest.raises(UserError, match=r"^loss is nan, loss_tv is nan, loss_ta is nan, grad_norm is nan at step 2: low"):
         train(
             objective,
             batch_plan(),
-            OptimOptions(epochs=1, batch_size=4),
+            OptimOptions(epochs=2, batch_size=4),
             score_val=lambda: ValScore(values={METRIC: 0.0}),
             select_metric=METRIC,
             report=lambda _: None,
+            checkpoint=lambda save: save(tmp_path),
         )
+    assert all(parameter.isfinite().all() for parameter in objective.parameters())
+    again = Objective(new_encoder(), LossOptions(w_va=0.5))
+    optimiser = build_optimiser(again, OptimOptions())
+    _, state = load_checkpoint(tmp_path, objective=again, optimiser=optimiser, average=None)
+    assert state.steps_done == 2
+    for kept, left in zip(again.state_dict().values(), objective.state_dict().values(), strict=True):
+        assert torch.equal(kept, left)
+
+
+def test_val_is_scored_every_few_steps(new_encoder):
+    # two steps an epoch, six in all
+    _, state, reports = run(new_encoder, eval_steps=4, values=[1, 5, 3])
+    assert [report.epoch for report in reports] == [0, 2, 3]
+    assert [[row["step"] for row in report.step_metrics] for report in reports] == [[], [0, 1, 2, 3], [4, 5]]
+    _, state, reports = run(new_encoder, eval_steps=1, values=[1, 5, 3, 2, 2, 6, 4])
+    assert [report.epoch for report in reports] == [0, 0.5, 1, 1.5, 2, 2.5, 3]
+    assert (state.best_epoch, state.best_value) == (2.5, 6.0)
+    assert [report.is_last for report in reports] == [False] * 6 + [True]
+
+
+def test_patience_ends_a_run_that_gets_no_better(new_encoder):
+    _, state, reports = run(new_encoder, epochs=9, patience=2, values=[1, 5, 3, 5, 9, 9])
+    # the equal value of epoch 3 is no better one
+    assert [report.epoch for report in reports] == [0, 1, 2, 3]
+    assert (state.best_epoch, state.since_best, reports[-1].is_last) == (1, 2, True)
+    _, state, _ = run(new_encoder, epochs=3, patience=2, values=[1, 2, 3, 4])
+    assert state.steps_done == 6
+
+
+def test_a_run_that_lost_its_patience_stays_ended(new_encoder, tmp_path):
+    whole, state, _ = run(new_encoder, epochs=9, patience=1, values=[1, 5, 3], folder=tmp_path)
+    resumed, again, rest = run(new_encoder, epochs=9, patience=1, values=[], resume_from=tmp_path / "2")
+    assert (again, rest) == (state, [])
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert a.shape == b.shape
+
+
+def test_the_average_of_the_weights_is_what_is_scored_and_kept(new_encoder):
+    """By hand: after each step a <- d a + (1 - d) p, with d = min(0.5, (1 + t) / (10 + t))."""
+    seen, scored = [], []
+
+    def remember(objective):
+        return {name: value.detach().clone() for name, value in objective.named_parameters()}
+
+    torch.manual_seed(0)
+    objective = Objective(new_encoder(), LossOptions())
+
+    def score_val():
+        scored.append(remember(objective))
+        return ValScore(values={METRIC: float(len(scored))})
+
+    train(
+        objective,
+        batch_plan(),
+        OptimOptions(epochs=1, batch_size=4, learning_rate=1e-2, ema_decay=0.5),
+        score_val=score_val,
+        select_metric=METRIC,
+        report=lambda _: None,
+        on_step=lambda done, total: seen.append(remember(objective)),
+    )
+    average = scored[0]
+    for number, weights in enumerate(seen, start=1):
+        decay = min(0.5, (1 + number) / (10 + number))
+        average = {name: decay * average[name] + (1 - decay) * value for name, value in weights.items()}
+    assert len(seen) == 2
+    for name, value in scored[1].items():
+        torch.testing.assert_close(value, average[name])
+    for name, value in objective.named_parameters():
+        torch.testing.assert_close(value, average[name])
+    assert any(not torch.equal(value, seen[-1][name]) for name, value in objective.named_parameters())
+
+
+SETTINGS = [
+    {},
+    {"ema_decay": 0.9, "eval_steps": 4},
+    {"chunk_size": 3, "new_learning_rate": 1e-2, "layer_decay": 0.5, "ema_decay": 0.5},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("killed_after", [1, 3, 4])
+def test_a_run_killed_at_any_step_goes_on_as_the_undisturbed_one(new_encoder, tmp_path, settings, killed_after):
+    class KilledError(Exception):
+        pass
+
+    def kill(done, total):
+        if done == killed_after:
+            raise KilledError
+
+    def values():
+        return iter([0, 3, 1, 2])
+
+    everywhere = {"checkpoint_steps": 1, "loss": LossOptions(is_learnable=True), **settings}
+    whole, state, reports = run(new_encoder, values=values(), **everywhere)
+    left, before = values(), []
+    with pytest.raises(KilledError):
+        run(new_encoder, values=left, between=tmp_path, on_step=kill, reports=before, **everywhere)
+    latest = max(tmp_path.iterdir(), key=lambda path: int(path.name))
+    resumed, resumed_state, rest = run(new_encoder, values=left, resume_from=latest, **everywhere)
+    assert resumed_state == state
+    told = {report.epoch: report.step_metrics for report in [*before, *rest]}
+    assert told == {report.epoch: report.step_metrics for report in reports}
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_dropout_is_drawn_by_the_step_so_that_it_goes_on_too(tmp_path):
+    pair = write_pair("timm and bert", tmp_path / "pair")
+
+    def new_encoder():
+        torch.manual_seed(1)
+        return build_dual_encoder(pair)
+
+    assert any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in new_encoder().modules())
+    whole, _, reports = run(new_encoder, folder=tmp_path, side=new_encoder().image_size_px)
+    resumed, _, rest = run(
+        new_encoder, values=range(2, 9), resume_from=tmp_path / "1", side=new_encoder().image_size_px
+    )
+    assert [report.step_metrics for report in rest] == [report.step_metrics for report in reports][2:]
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_gains_biases_and_scales_are_not_decayed(new_encoder):
@@ -189,9 +337,9 @@ def test_gains_biases_and_scales_are_not_decayed(new_encoder):
 
 
 def test_the_rate_rises_then_falls_to_zero():
-    options = OptimOptions(learning_rate=2.0, warmup_fraction=0.25)
-    rates = [learning_rate_at(step, total_steps=8, options=options) for step in range(9)]
+    options = OptimOptions(warmup_fraction=0.25)
+    shares = [share_of_peak(step, total_steps=8, options=options) for step in range(9)]
     # two steps of warm-up, then a cosine over six: the middle one is half the peak, the one past the end zero
-    assert rates[:3] == [1.0, 2.0, 2.0]
-    assert rates[5] == pytest.approx(1.0)
-    assert rates[8] == pytest.approx(0.0, abs=1e-12)
+    assert shares[:3] == [0.5, 1.0, 1.0]
+    assert shares[5] == pytest.approx(0.5)
+    assert shares[8] == pytest.approx(0.0, abs=1e-12)
