@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -259,5 +258,5 @@ def test_options_out_of_range_are_refused(settings: dict[str, object], message: 
         LoraOptions(**settings)  # type: ignore[arg-type]
 
 
-def test_the_kinds_tried_are_kinds_of_the_house(tmp_path: Path) -> None:
+def test_the_kinds_tried_are_kinds_of_the_house() -> None:
     assert set(TARGETS) <= set(PAIRS)
