@@ -18,16 +18,21 @@ its text or its clip:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from conical.core.options import require
-from conical.losses.pairs import check_scale, check_square, negative_pairs
+from conical.losses.comparison import Comparison
+from conical.losses.contrastive import negatives
+from conical.losses.pairs import check_scale, check_square
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
+
+    from conical.losses.options import LossOptions
 
 
 def neg_nce_term(
@@ -71,7 +76,7 @@ def neg_nce_term(
     for name, value in (("margin", margin), ("positive_weight", positive_weight), ("negative_weight", negative_weight)):
         require(math.isfinite(value) and value >= 0, f"{name} must be a finite number >= 0, got {value}")
     check_square(similarity)
-    is_negative = negative_pairs(similarity, video_ids)
+    is_negative = negatives(similarity, video_ids)
     positive = similarity.diagonal()
     is_hard = is_negative & ((similarity > positive[:, None] - margin) | (similarity > positive[None, :] - margin))
 
@@ -101,6 +106,17 @@ def _row_terms(
     small = (logits - total).masked_fill(is_top, lowest).exp()
     penalties = torch.where(is_top, total - others, -torch.log1p(-small))
     return (total[:, 0] - logits.diagonal()), penalties
+
+
+def neg_nce_terms(
+    comparison: Comparison, *, taus: Mapping[str, float | Tensor], bias: float | Tensor, options: LossOptions
+) -> dict[str, Tensor]:
+    """NegNCE of texts and videos, as published, in the convention of `conical.losses.table`."""
+    del bias
+    loss = neg_nce_term(
+        comparison.similarity["tv"], tau=taus["tv"], symmetric=options.symmetric, video_ids=comparison.video_ids
+    )
+    return {"loss": loss}
 
 
 def partial_order_term(

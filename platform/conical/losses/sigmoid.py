@@ -12,16 +12,21 @@ starts far below zero, so that the first steps need not undo a wrong prior.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor
 
 from conical.core.options import require
-from conical.losses.pairs import check_scale, check_square, negative_pairs
+from conical.losses.comparison import Comparison
+from conical.losses.contrastive import negatives
+from conical.losses.pairs import check_scale, check_square
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+
+    from conical.losses.options import LossOptions
 
 
 def sigmoid_term(
@@ -57,11 +62,20 @@ def sigmoid_term(
     check_scale("tau", tau)
     _check_bias(bias)
     check_square(similarity)
-    is_negative = negative_pairs(similarity, video_ids)
+    is_negative = negatives(similarity, video_ids)
     logits = tau * similarity + bias
-    positives = F.logsigmoid(logits.diagonal())
-    negatives = F.logsigmoid(-logits).where(is_negative, 0.0).sum(dim=1)
-    return -(positives + negatives).mean()
+    together = F.logsigmoid(logits.diagonal())
+    apart = F.logsigmoid(-logits).where(is_negative, 0.0).sum(dim=1)
+    return -(together + apart).mean()
+
+
+def sigmoid_terms(
+    comparison: Comparison, *, taus: Mapping[str, float | Tensor], bias: float | Tensor, options: LossOptions
+) -> dict[str, Tensor]:
+    """`sigmoid_term` of texts and videos in the convention of `conical.losses.table`; a single term needs no weight."""
+    del options
+    loss = sigmoid_term(comparison.similarity["tv"], tau=taus["tv"], bias=bias, video_ids=comparison.video_ids)
+    return {"loss": loss}
 
 
 def _check_bias(bias: float | Tensor) -> None:

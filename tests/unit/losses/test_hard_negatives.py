@@ -9,8 +9,10 @@ import math
 import pytest
 import torch
 
+from conical.losses.comparison import Comparison
 from conical.losses.contrastive import contrastive_term
-from conical.losses.hard_negatives import neg_nce_term, partial_order_term
+from conical.losses.hard_negatives import neg_nce_term, neg_nce_terms, partial_order_term
+from conical.losses.options import LossOptions
 
 IDS = torch.tensor([4, 1, 4, 2, 1, 3])
 MASKS = pytest.mark.parametrize("video_ids", [None, IDS], ids=["distinct", "masked"])
@@ -172,3 +174,10 @@ def test_partial_order_refuses() -> None:
 def test_examples_in_the_docstrings_hold() -> None:
     results = doctest.testmod(importlib.import_module("conical.losses.hard_negatives"))
     assert (results.attempted, results.failed) == (2, 0)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_the_row_of_the_table_compares_texts_with_videos(symmetric: bool) -> None:
+    comparison = Comparison(similarity={"tv": scores()}, video_ids=IDS)
+    terms = neg_nce_terms(comparison, taus={"tv": 7.0}, bias=0.0, options=LossOptions(symmetric=symmetric))
+    assert terms == {"loss": neg_nce_term(scores(), tau=7.0, symmetric=symmetric, video_ids=IDS)}

@@ -13,7 +13,6 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor, nn
 
 from conical.core.errors import ConfigError
-from conical.losses.contrastive import cosine_similarity
 from conical.models.heads.frame_transformer import FrameTransformer
 from conical.models.heads.head import Clips, Features, PoolingHead
 
@@ -89,10 +88,6 @@ class FrameWeights(PoolingHead):
         """
         mean, scores = self._weigh(clips.frames)
         return {"clip": F.normalize(mean, dim=-1), "frame_weights": scores.softmax(dim=1)}
-
-    def similarity(self, texts: Features, clips: Features) -> Float[Tensor, "text clip"]:
-        """Cosines."""
-        return cosine_similarity(texts["text"], clips["clip"])
 
     def _weigh(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """m (V, D) and z (V, F), in float32 whatever autocast says."""

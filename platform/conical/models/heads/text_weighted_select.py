@@ -1,4 +1,4 @@
-"""TS2-Net as its code scores: the frames of `TokenShiftSelect`, each weighted by how well it fits the text.
+"""TS2-Net as its code scores: frames that have seen their clip's most telling patches, weighted by the text.
 
 Shapes: T texts, V clips, F frames per clip, D width.
 """
@@ -13,15 +13,15 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor
 
 from conical.core.errors import ConfigError
-from conical.models.heads.head import Clips, Features
-from conical.models.heads.token_shift_select import TokenShiftSelect
+from conical.models.heads.head import Clips, Features, Head, Texts
+from conical.models.heads.token_selection import TokenSelection
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-class TextWeightedSelect(TokenShiftSelect):
-    """Weighted mean of the text's cosines with the frames that `TokenShiftSelect` gives.
+class TextWeightedSelect(Head):
+    """Weighted mean of the text's cosines with the frames that `TokenSelection` gives.
 
     With t a text and y_1 .. y_F the frames, of unit length, and c_f = t . y_f:
 
@@ -30,13 +30,21 @@ class TextWeightedSelect(TokenShiftSelect):
     Args:
         width: of the embeddings.
         frame_scale: k >= 0; 0 weighs all frames alike.
-        top_k: as the other settings, see `TokenShiftSelect`.
+        top_k: patches chosen of each frame, >= 1; the published 4 counts the class token.
+        num_samples: of the perturbed top-k, >= 2.
+        sigma: of the perturbed top-k, > 0.
+        num_layers: of the transformer over frames and patches, >= 1.
+        max_frames: most frames a clip may have; a clip with more is refused.
+        num_heads: of its attention, a divisor of `width`; 0 takes width // 64, at least 1.
+        start: `identity` or `clip`, see `FrameTransformer`.
 
     Raises:
         ConfigError: a setting is out of range.
 
-    Source: the released code of TS2-Net (Liu et al. 2022), whose k is 4.
+    Source: the released code of TS2-Net (Liu et al. 2022), whose numbers are the ones here.
     """
+
+    needs_patches = True
 
     def __init__(
         self,
@@ -51,7 +59,11 @@ class TextWeightedSelect(TokenShiftSelect):
         num_heads: int = 0,
         start: str = "identity",
     ) -> None:
-        super().__init__(
+        super().__init__()
+        if not 0 <= frame_scale < math.inf:
+            raise ConfigError(f"frame_scale must be a finite number >= 0, got {frame_scale}")
+        self.frame_scale = frame_scale
+        self.selection = TokenSelection(
             width,
             top_k=top_k,
             num_samples=num_samples,
@@ -61,17 +73,18 @@ class TextWeightedSelect(TokenShiftSelect):
             num_heads=num_heads,
             start=start,
         )
-        if not 0 <= frame_scale < math.inf:
-            raise ConfigError(f"frame_scale must be a finite number >= 0, got {frame_scale}")
-        self.frame_scale = frame_scale
+
+    def encode_texts(self, texts: Texts) -> Features:
+        """`text`: (T, D), unit length."""
+        return {"text": F.normalize(texts.sentence, dim=-1)}
 
     def encode_clips(self, clips: Clips) -> Features:
-        """`frames` (V, F, D) and their mean, `clip` (V, D), both of unit length.
+        """`frames` (V, F, D) and their mean, `clip` (V, D), all of unit length.
 
         Raises:
-            ConfigError: as `TokenShiftSelect.encode_clips`.
+            ConfigError: a clip has more than `max_frames` frames, or a frame fewer than `top_k` patches.
         """
-        frames = self.relate(clips)
+        frames: Tensor = self.selection(clips)
         return {"frames": frames, "clip": F.normalize(frames.mean(dim=1), dim=-1)}
 
     def similarity(self, texts: Features, clips: Features) -> Float[Tensor, "text clip"]:
@@ -81,3 +94,7 @@ class TextWeightedSelect(TokenShiftSelect):
             cosines: Tensor = torch.einsum("td,vfd->tvf", text, frames)
             weights = (self.frame_scale * F.normalize(cosines, dim=2)).softmax(dim=2)
             return (weights * cosines).sum(dim=2)
+
+    def vectors(self, clips: Features) -> Float[Tensor, "clip dim"]:
+        """The mean of the frames."""
+        return clips["clip"]

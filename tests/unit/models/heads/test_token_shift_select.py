@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from conical.core.errors import ConfigError
-from conical.models.heads.head import Clips, Texts
+from conical.models.heads.head import Clips, Head, Texts
 from conical.models.heads.perturbed_top_k import perturbed_top_k
 from conical.models.heads.text_weighted_select import TextWeightedSelect
 from conical.models.heads.token_shift_select import TokenShiftSelect
@@ -21,18 +21,18 @@ CLIPS = Clips(frames=2 * random(3, 4, 6, seed=2), patches=2 * random(3, 4, 7, 6,
 BOTH = pytest.mark.parametrize("build", [TokenShiftSelect, TextWeightedSelect])
 
 
-def head(build: type[TokenShiftSelect] = TokenShiftSelect, **settings) -> TokenShiftSelect:
+def head(build: type[Head] = TokenShiftSelect, **settings):
     few = {"top_k": 2, "num_samples": 50, "num_layers": 1, "max_frames": 6}
     return with_random_weights(build(6, **(few | settings)))
 
 
 @BOTH
-def test_it_does_what_every_head_must(build: type[TokenShiftSelect]) -> None:
+def test_it_does_what_every_head_must(build: type[Head]) -> None:
     check_head(head(build), TEXTS, CLIPS)
 
 
 @BOTH
-def test_it_is_the_same_in_training_and_in_evaluation(build: type[TokenShiftSelect]) -> None:
+def test_it_is_the_same_in_training_and_in_evaluation(build: type[Head]) -> None:
     selector = head(build)
     assert torch.equal(score(selector.train(), TEXTS, CLIPS), score(selector.eval(), TEXTS, CLIPS))
 
@@ -52,7 +52,7 @@ def gelu(x: list[float]) -> list[float]:
 
 
 def test_the_scores_of_patches_equal_the_loop() -> None:
-    scorer = head().scorer
+    scorer = head().selection.scorer
     scores = scorer(CLIPS.frames, CLIPS.patches)
     for v in range(3):
         for f in range(4):
@@ -65,7 +65,7 @@ def test_the_scores_of_patches_equal_the_loop() -> None:
 
 def test_the_clip_equals_the_loop_over_frames() -> None:
     selector = head()
-    scores = selector.scorer(CLIPS.frames, CLIPS.patches)
+    scores = selector.selection.scorer(CLIPS.frames, CLIPS.patches)
     for v in range(3):
         tokens = []
         for f in range(4):
@@ -73,7 +73,7 @@ def test_the_clip_equals_the_loop_over_frames() -> None:
             tokens.append(CLIPS.frames[v, f])
             for slot in range(2):
                 tokens.append(sum(choice[slot, p] * CLIPS.patches[v, f, p] for p in range(7)))
-        related = selector.joint(torch.stack(tokens)[None])[0]
+        related = selector.selection.joint(torch.stack(tokens)[None])[0]
         mean = sum(related[3 * f] / related[3 * f].norm() for f in range(4)) / 4
         assert torch.allclose(selector.encode_clips(CLIPS)["clip"][v], mean / mean.norm(), atol=1e-5)
 
@@ -84,7 +84,7 @@ def test_at_the_start_it_is_the_mean_of_unit_frames() -> None:
 
 
 @BOTH
-def test_the_order_of_frames_matters(build: type[TokenShiftSelect]) -> None:
+def test_the_order_of_frames_matters(build: type[Head]) -> None:
     reversed_clips = replace(CLIPS, frames=CLIPS.frames.flip(1), patches=CLIPS.patches.flip(1))
     difference = score(head(build), TEXTS, reversed_clips) - score(head(build), TEXTS, CLIPS)
     assert difference.abs().max() > 1e-3
@@ -92,7 +92,7 @@ def test_the_order_of_frames_matters(build: type[TokenShiftSelect]) -> None:
 
 def test_patches_that_are_not_chosen_do_not_matter() -> None:
     selector = head(sigma=1e-5)
-    order = selector.scorer(CLIPS.frames, CLIPS.patches)[0, 0].argsort()
+    order = selector.selection.scorer(CLIPS.frames, CLIPS.patches)[0, 0].argsort()
     patches = CLIPS.patches.clone()
     # the lowest patch becomes a copy of the second lowest, which is not chosen either
     patches[0, 0, order[0]] = patches[0, 0, order[1]]
