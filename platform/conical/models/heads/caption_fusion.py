@@ -49,7 +49,7 @@ class CaptionFusion(Head):
         ConfigError: a setting is out of range.
 
     Source: Wu et al. 2023, "Cap4Video: What Can Auxiliary Captions Do for Text-Video Retrieval?". Its code mixes with
-    w = 0.27 and, as one of four ways of pooling, sums the captions nearest to each query: `max` is that with one.
+    w = 0.27 and, as one of its ways of pooling, sums the captions nearest to each query: `max` is that with one.
     """
 
     needs_captions = True

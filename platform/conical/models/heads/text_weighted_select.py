@@ -41,7 +41,8 @@ class TextWeightedSelect(Head):
     Raises:
         ConfigError: a setting is out of range.
 
-    Source: the released code of TS2-Net (Liu et al. 2022), whose numbers are the ones here.
+    Source: the released code of TS2-Net (Liu et al. 2022), whose numbers all defaults but
+    `max_frames` and `start` are.
     """
 
     needs_patches = True

@@ -30,8 +30,8 @@ class TokenShiftSelect(PoolingHead):
     Raises:
         ConfigError: a setting is out of range.
 
-    Source: Liu et al. 2022, "TS2-Net: Token Shift and Selection Transformer for Text-Video Retrieval"; the numbers are
-    those of its code.
+    Source: Liu et al. 2022, "TS2-Net: Token Shift and Selection Transformer for Text-Video Retrieval"; all
+    defaults but `max_frames` and `start` are those of its code.
     """
 
     needs_patches = True
