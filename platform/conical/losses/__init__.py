@@ -13,14 +13,14 @@ from conical.losses.table import LOSSES, LossCard, loss_card
 
 if TYPE_CHECKING:
     from conical.losses.ceo import CeoTerms, ceo_loss
-    from conical.losses.comparison import Comparison
+    from conical.losses.compared import Comparison
     from conical.losses.contrastive import contrastive_term, cosine_similarity
     from conical.losses.infonce import info_nce
     from conical.losses.logit_scale import LogitScale
 
 _MODULES = {
     "CeoTerms": "ceo",
-    "Comparison": "comparison",
+    "Comparison": "compared",
     "ceo_loss": "ceo",
     "contrastive_term": "contrastive",
     "cosine_similarity": "contrastive",

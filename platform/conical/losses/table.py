@@ -4,7 +4,7 @@ A loss is a card: what it is, which terms it has, and a function with one callin
 
     call(comparison, *, taus, bias, options) -> {"loss": ..., ...}
 
-    comparison   the global batch, every pair compared (`conical.losses.comparison.Comparison`)
+    comparison   the global batch, every pair compared (`conical.losses.compared.Comparison`)
     taus         term to its scale, for the card's terms: `{"tv": 20.0}`; a learnt scale is a scalar tensor
     bias         what is added to the scaled scores, for cards with `has_bias`; a learnt one is a scalar tensor
     options      the `[loss]` table: weights, denominator, symmetric and the like
@@ -25,7 +25,7 @@ from conical.core.registry import resolve
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from conical.losses.comparison import Comparison
+    from conical.losses.compared import Comparison
     from conical.losses.options import LossOptions
 
 # pairs of embeddings that a loss may compare: text-video, text-copy, video-copy
