@@ -32,10 +32,12 @@ class TrainingSet:
         frames: uint8, (video, frame, height, width, 3); usually a memory map shared by all processes of a machine.
         texts: a video's texts by source (`human`, `A`, ...); each text is the tuple of its pieces, none longer than
             the text tower takes.
+        supplements: texts of each video, in pieces, for a head that reads them; empty for others.
     """
 
     frames: NDArray[np.uint8]
     texts: Sequence[Mapping[str, Sequence[tuple[str, ...]]]]
+    supplements: Sequence[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         assert len(self.frames) == len(self.texts), (len(self.frames), len(self.texts))
@@ -53,6 +55,7 @@ class Batch:
         frames: uint8, (b, frame, height, width, 3).
         degrees: (b,) rotation of each row's copy.
         flip: (b,) whether the copy is mirrored.
+        supplements: texts of each row's video for a head that reads them.
     """
 
     video: Tensor
@@ -60,6 +63,7 @@ class Batch:
     frames: Tensor
     degrees: Tensor
     flip: Tensor
+    supplements: tuple[tuple[str, ...], ...] = ()
 
     def rows(self, wanted: slice) -> Batch:
         """A part of the rows."""
@@ -163,6 +167,7 @@ class BatchPlan:
             frames=torch.from_numpy(self.data.frames[:1][:, positions]),
             degrees=torch.zeros(1),
             flip=torch.zeros(1, dtype=torch.bool),
+            supplements=(max(self.data.supplements, key=len),) if self.data.supplements else (),
         )
 
     def _assemble(self, epoch: int, rows: NDArray[np.int64]) -> Batch:
@@ -181,6 +186,9 @@ class BatchPlan:
             frames=torch.from_numpy(self.data.frames[videos[:, None], np.array(positions)]),
             degrees=torch.tensor(degrees, dtype=torch.float32),
             flip=torch.tensor(flips),
+            supplements=tuple(self.data.supplements[video] for video in videos.tolist())
+            if self.data.supplements
+            else (),
         )
 
     def _draw_text(self, rng: np.random.Generator, sources: Mapping[str, Sequence[tuple[str, ...]]]) -> str:

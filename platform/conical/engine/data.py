@@ -33,7 +33,11 @@ def load_training_set(source: DataSource, *, split: Splitter) -> TrainingSet:
         }
         for record in records
     ]
-    return TrainingSet(frames=source.frames(records), texts=texts)
+    read = [
+        tuple(piece for prompt in source.head_prompts for text in own.get(prompt, ()) for piece in text)
+        for own in texts
+    ]
+    return TrainingSet(frames=source.frames(records), texts=texts, supplements=read if source.head_prompts else ())
 
 
 def load_evaluation_set(source: DataSource, name: str, *, split: Splitter) -> EvaluationSet:

@@ -24,6 +24,7 @@ class DataSource:
         frame_recipe: hash of the frame recipe.
         supplement_keys: which rows of the caption ledger; those of texts that failed are not there.
         supplement_counts: texts of train that were asked for and written, by prompt.
+        head_prompts: prompts whose supplements the head reads.
         num_frames: stored frames of each clip that evaluation looks at; 0: all.
         map_folder: where each machine keeps the memory maps of frames, as `frame_map_folder`.
     """
@@ -33,6 +34,7 @@ class DataSource:
     frame_recipe: str
     supplement_keys: frozenset[str] = frozenset()
     supplement_counts: tuple[SupplementCount, ...] = ()
+    head_prompts: tuple[str, ...] = ()
     num_frames: int = 0
     map_folder: str = ""
 

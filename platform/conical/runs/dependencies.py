@@ -23,6 +23,7 @@ from conical.core.errors import DataError, UserError
 from conical.core.hashing import file_fingerprint, stable_hash
 from conical.core.registry import source_fingerprint
 from conical.engine.options import EvaluateOptions
+from conical.engine.protocols.captioned_gallery import refuse_leaking_prompts
 from conical.engine.source import DataSource
 from conical.metrics import EvaluationName
 from conical.models.options import weights_revision
@@ -78,10 +79,13 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
 
     Raises:
         ConfigError: the mix takes a prompt that is not captioned.
+        ProtocolError: the head would read supplements that were written with the human caption at hand.
         DataError: supplements that the mix may take are missing: silently training without them would give the
             number of another experiment.
     """
-    wanted = set(experiment.mix.sources()) - {HUMAN} if has_supplements else set()
+    wanted = {*experiment.mix.sources(), *experiment.head_prompts} - {HUMAN} if has_supplements else set()
+    if has_supplements and experiment.head_prompts:
+        refuse_leaking_prompts(experiment.captions.resolved_prompts(), experiment.head_prompts)
     found = find_supplements(experiment, workspace, wanted, splits=("train",))
     return DataSource(
         workspace=str(workspace.root),
@@ -89,6 +93,7 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
         frame_recipe=experiment.frames.hash,
         supplement_keys=found.keys,
         supplement_counts=found.counts,
+        head_prompts=experiment.head_prompts if has_supplements else (),
         num_frames=experiment.augment.num_frames,
         map_folder=experiment.ray.frame_map_folder,
     )
