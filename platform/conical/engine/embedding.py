@@ -20,6 +20,7 @@ from conical.distributed import gather_rows, max_over_ranks, rank, world_size
 from conical.engine.stored_frames import ChosenFrames
 from conical.models.dual_encoder import DualEncoder
 from conical.models.heads.head import Features, PoolingHead
+from conical.store.feature_files import ShardedArray
 
 # pairs scored at once by a head that keeps something per pair: 64 x 256 pairs of 512 numbers take 34 MB
 _TEXTS_AT_ONCE, _CLIPS_AT_ONCE = 64, 256
@@ -31,14 +32,14 @@ class EvaluationSet:
 
     Args:
         video_ids: the gallery, V names without repetition.
-        frames: uint8, (V, frame, height, width, 3).
+        frames: (V, frame, height, width, 3) uint8, or (V, frame, width) float where a frozen image tower has seen them.
         texts: the queries: T texts, each the tuple of its pieces.
         text_video: (T,) number of each text's video.
     """
 
     split: str
     video_ids: tuple[str, ...]
-    frames: NDArray[np.uint8] | ChosenFrames
+    frames: NDArray[Any] | ShardedArray | ChosenFrames
     texts: tuple[tuple[str, ...], ...]
     text_video: NDArray[np.int64]
 
@@ -78,7 +79,7 @@ class EmbeddedTexts:
 
 def embed_videos(
     encoder: DualEncoder,
-    frames: NDArray[np.uint8] | ChosenFrames,
+    frames: NDArray[Any] | ShardedArray | ChosenFrames,
     *,
     batch_size: int,
     supplements: Sequence[tuple[str, ...]] | None = None,

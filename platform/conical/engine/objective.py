@@ -104,8 +104,8 @@ class Objective(nn.Module):
 
     def embed(self, batch: Batch) -> Embedded:
         """This rank's rows, or a part of them: one row does not depend on another."""
-        augmented = None
-        if self.needs_copies:
+        augmented = batch.copies
+        if self.needs_copies and augmented is None:
             augmented = rotate_and_flip(batch.frames, degrees=batch.degrees, flip=batch.flip)
         texts, videos, copies = self.encoder(batch.frames, augmented, batch.texts, batch.supplements)
         taught: dict[str, Features] = {}

@@ -25,6 +25,7 @@ class DataSource:
         supplement_keys: which rows of the caption ledger; those of texts that failed are not there.
         supplement_counts: texts of train that were asked for and written, by prompt.
         head_prompts: prompts whose supplements the head reads.
+        teacher: folder of the run that distillation learns from; "": none.
         num_frames: stored frames of each clip that evaluation looks at; 0: all.
         map_folder: where each machine keeps the memory maps of frames, as `frame_map_folder`.
     """
@@ -35,6 +36,7 @@ class DataSource:
     supplement_keys: frozenset[str] = frozenset()
     supplement_counts: tuple[SupplementCount, ...] = ()
     head_prompts: tuple[str, ...] = ()
+    teacher: str = ""
     num_frames: int = 0
     map_folder: str = ""
 
@@ -71,8 +73,16 @@ class DataSource:
 
     def frames(self, records: Sequence[VideoRecord]) -> np.ndarray:
         """uint8 (video, frame, height, width, 3), a read-only map shared by all processes of this machine."""
-        folder = frame_map_folder(self.map_folder, cache=self._workspace.cache)
-        return self.frame_store.memory_map([record.video_id for record in records], folder)
+        return self.frame_store.memory_map([record.video_id for record in records], self.map_place)
+
+    def frames_hash(self, records: Sequence[VideoRecord]) -> str:
+        """Hash of the stored frames of some videos, which are sorted by id."""
+        return self.frame_store.content_hash([record.video_id for record in records])
+
+    @property
+    def map_place(self) -> Path:
+        """Folder of the arrays that the processes of this machine share."""
+        return frame_map_folder(self.map_folder, cache=self._workspace.cache)
 
     def scored_frames(self, records: Sequence[VideoRecord]) -> np.ndarray | ChosenFrames:
         """As `frames`, with only those of each clip that evaluation looks at.

@@ -76,9 +76,11 @@ def measure_step(
     kept = []
     for rows in (1, 2):
         with _observed(encoder), autocast:
-            frames = batch.frames.repeat(rows, 1, 1, 1, 1)
+            frames = batch.frames.repeat(rows, *[1] * (batch.frames.ndim - 1))
             copies = None
-            if needs_copies:
+            if batch.copies is not None:
+                copies = batch.copies.repeat(rows, 1, 1)
+            elif needs_copies:
                 copies = rotate_and_flip(frames, degrees=batch.degrees.repeat(rows), flip=batch.flip.repeat(rows))
             kept.append(_kept_bytes(encoder, frames, copies, batch.texts * rows, batch.supplements * rows))
     per_row = kept[1] - kept[0]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from conical.core.errors import ConfigError
+from conical.store.feature_files import ShardedArray
 from conical.video import segment_centre
+
+Frames = TypeVar("Frames", bound=NDArray[Any] | ShardedArray)
 
 
 class ChosenFrames:
     """The same few frames of every clip, read only when a clip is asked for; indexed like the array it stands for.
 
     Args:
-        frames: uint8, (video, frame, height, width, 3); usually a memory map that does not fit in memory.
+        frames: (video, frame, ...): usually a memory map of pixels that does not fit in memory.
         positions: which frames of each clip.
     """
 
-    def __init__(self, frames: NDArray[np.uint8], positions: tuple[int, ...]) -> None:
+    def __init__(self, frames: NDArray[Any] | ShardedArray, positions: tuple[int, ...]) -> None:
         self._frames = frames
         self.positions = positions
 
@@ -28,20 +33,20 @@ class ChosenFrames:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def __getitem__(self, videos: int | slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+    def __getitem__(self, videos: int | slice | NDArray[np.int64]) -> NDArray[Any]:
         rows = np.arange(len(self._frames))[videos]
-        chosen: NDArray[np.uint8] = self._frames[rows[..., None], np.array(self.positions)]
+        chosen: NDArray[Any] = self._frames[rows[..., None], np.array(self.positions)]
         return chosen
 
     def __repr__(self) -> str:
         return f"ChosenFrames(shape={self.shape}, positions={self.positions})"
 
 
-def scored_frames(frames: NDArray[np.uint8], num_frames: int) -> NDArray[np.uint8] | ChosenFrames:
+def scored_frames(frames: Frames, num_frames: int) -> Frames | ChosenFrames:
     """Frames as evaluation sees them: as many a clip as training takes, the centres of its segments.
 
     Args:
-        frames: uint8, (video, frame, height, width, 3).
+        frames: (video, frame, ...).
         num_frames: of each clip; 0: all.
 
     Raises:

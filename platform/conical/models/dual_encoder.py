@@ -6,7 +6,7 @@ Shapes: B clips, F frames per clip, H x W pixels, T texts, L tokens, D embedding
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +85,8 @@ class DualEncoder(nn.Module):
         self.text_projection = text_projection or nn.Identity()
         self.holds_batch_norm = holds_batch_norm
         self.token_shift = token_shift
+        # of a frozen text tower, where it was run before (`conical.engine.frozen_towers`)
+        self.kept_texts: Callable[[Sequence[str]], Texts | None] | None = None
         self.head = head
         self.head_name = head_name
         self.pixel_mean, self.pixel_std = tuple(mean), tuple(std)
@@ -128,8 +130,14 @@ class DualEncoder(nn.Module):
 
     # ---- the towers
 
-    def image_tower(self, frames: UInt8[Tensor, "clip frame height width 3"]) -> Clips:
-        """What the image tower gives of each frame."""
+    def image_tower(self, frames: Tensor) -> Clips:
+        """What the image tower gives of each frame.
+
+        Args:
+            frames: uint8 (clip, frame, height, width, 3) pixels, or float (clip, frame, width) what it gave before.
+        """
+        if frames.is_floating_point():
+            return Clips(frames=frames)
         num_clips, num_frames = frames.shape[:2]
         if self.token_shift is not None:
             self.token_shift.set_frames(num_frames)
@@ -212,13 +220,15 @@ class DualEncoder(nn.Module):
         load_plain(self, state)
 
     def read(self, texts: Sequence[str]) -> Texts:
-        """What the text tower gives of texts, none longer than the context."""
+        """What the text tower gives of texts, none longer than the context: kept, or computed."""
+        if self.kept_texts is not None and (kept := self.kept_texts(texts)) is not None:
+            return kept
         return self.text_tower(self.tokenize(texts).to(self.mean.device))
 
     def forward(
         self,
-        frames: UInt8[Tensor, "clip frame height width 3"],
-        augmented: UInt8[Tensor, "clip frame height width 3"] | None,
+        frames: Tensor,
+        augmented: Tensor | None,
         texts: Sequence[str],
         supplements: Sequence[Sequence[str]] = (),
     ) -> tuple[Features, Features, Features]:

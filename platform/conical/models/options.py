@@ -79,7 +79,8 @@ class ModelOptions(Options):
         token_shift_layers: last layers of the image tower in which patches look into the frame before and after, >= 0
             (TS2-Net takes 2); of a ViT of open_clip's.
         freeze: patterns of parameter names (`clip.visual.*`) that are not trained; what is frozen as a whole runs in
-            evaluation mode, and a frozen tower is run once (`[features]`).
+            evaluation mode.
+        keeps_outputs: a frozen tower runs once for each frame and text, and its outputs are kept on the local disk.
         lora: low-rank adaptation, in place of training the CLIP's own weights.
         batch_norm: `held` keeps the CLIP's running statistics; `trained` takes those of the global batch.
     """
@@ -92,6 +93,7 @@ class ModelOptions(Options):
     text_projection: ProjectionOptions = field(default_factory=ProjectionOptions)
     token_shift_layers: int = 0
     freeze: tuple[str, ...] = ()
+    keeps_outputs: bool = True
     lora: LoraOptions = field(default_factory=LoraOptions)
     batch_norm: str = "held"
 
