@@ -23,7 +23,6 @@ from conical.models.fitting import load_clip
 from conical.models.freezing import freeze_matching
 from conical.models.heads import build_head
 from conical.models.heads.head import Clips, Features, Head, Texts
-from conical.models.vision_tower import encode_frames, give_patches, wide
 from conical.models.low_rank import add_lora, load_plain, merged_state_dict
 from conical.models.options import ModelOptions
 from conical.models.projection import build_projection
@@ -36,6 +35,7 @@ from conical.models.text_tower import (
     vocabulary_size,
 )
 from conical.models.token_shift import MIN_STEP, TokenShift
+from conical.models.vision_tower import encode_frames, give_patches, wide
 from conical.models.weight_files import load_parts_beside
 
 if TYPE_CHECKING:
