@@ -20,6 +20,7 @@ from conical.distributed import gather_rows, max_over_ranks, rank, world_size
 from conical.engine.stored_frames import ChosenFrames
 from conical.models.dual_encoder import DualEncoder
 from conical.models.heads.head import Features, PoolingHead
+from conical.store.frames.decoded import Frames
 
 # pairs scored at once by a head that keeps something per pair: 64 x 256 pairs of 512 numbers take 34 MB
 _TEXTS_AT_ONCE, _CLIPS_AT_ONCE = 64, 256
@@ -38,7 +39,7 @@ class EvaluationSet:
 
     split: str
     video_ids: tuple[str, ...]
-    frames: NDArray[np.uint8] | ChosenFrames
+    frames: Frames | ChosenFrames
     texts: tuple[tuple[str, ...], ...]
     text_video: NDArray[np.int64]
 
@@ -76,12 +77,12 @@ class EmbeddedTexts:
         return F.normalize(_sum_of_pieces(self.features["text"], self.pieces), dim=-1)
 
 
-def embed_videos(encoder: DualEncoder, frames: NDArray[np.uint8] | ChosenFrames, *, batch_size: int) -> Features:
+def embed_videos(encoder: DualEncoder, frames: Frames | ChosenFrames, *, batch_size: int) -> Features:
     """All clips as the encoder's head compares them, on the CPU; ranks share the work, each gets all rows.
 
     Clips of the same frames are embedded once: what a batch holds beside a clip moves the last digits of its embedding.
     """
-    first, number = _first_of_equals(_digest(frames[index]) for index in range(len(frames)))
+    first, number = _first_of_equals(_digests(frames, batch_size))
     embedded = _embed_share(
         encoder,
         len(first),
@@ -170,6 +171,12 @@ def _first_of_equals(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], NDArr
 
 def _rows_as_bytes(tensor: torch.Tensor) -> list[bytes]:
     return [_digest(row) for row in tensor.numpy()]
+
+
+def _digests(frames: Frames | ChosenFrames, batch_size: int) -> Iterator[bytes]:
+    """One of each clip; a batch of clips is read at once, which decodes them side by side."""
+    for first in range(0, len(frames), batch_size):
+        yield from map(_digest, frames[first : first + batch_size])
 
 
 def _digest(array: NDArray[Any]) -> bytes:

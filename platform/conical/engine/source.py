@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from conical.core.errors import DataError
 from conical.core.records import CaptionRecord, SupplementCount, VideoRecord
 from conical.engine.stored_frames import ChosenFrames, scored_frames
 from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
+from conical.store.frames.decoded import Frames
 from conical.store.frames.place import frame_map_folder
 
 
@@ -26,6 +25,7 @@ class DataSource:
         supplement_counts: texts of train that were asked for and written, by prompt.
         num_frames: stored frames of each clip that evaluation looks at; 0: all.
         map_folder: where each machine keeps the memory maps of frames, as `frame_map_folder`.
+        frame_access: `map`, `decode` or `auto`, as `ray.frame_access`; the frames are the same.
     """
 
     workspace: str
@@ -35,6 +35,7 @@ class DataSource:
     supplement_counts: tuple[SupplementCount, ...] = ()
     num_frames: int = 0
     map_folder: str = ""
+    frame_access: str = "auto"
 
     @property
     def _workspace(self) -> Workspace:
@@ -67,12 +68,21 @@ class DataSource:
             raise DataError(f"split {split!r} of dataset {self.dataset!r} is empty: no video of it has frames")
         return sorted(found, key=lambda record: record.video_id)
 
-    def frames(self, records: Sequence[VideoRecord]) -> np.ndarray:
-        """uint8 (video, frame, height, width, 3), a read-only map shared by all processes of this machine."""
-        folder = frame_map_folder(self.map_folder, cache=self._workspace.cache)
-        return self.frame_store.memory_map([record.video_id for record in records], folder)
+    def frames(self, records: Sequence[VideoRecord]) -> Frames:
+        """uint8 (video, frame, height, width, 3): a read-only map shared by all processes of this machine, or decoded.
 
-    def scored_frames(self, records: Sequence[VideoRecord]) -> np.ndarray | ChosenFrames:
+        Raises:
+            StoreError: a video has no frames, a part is damaged, or there is no room for a map that was asked for.
+        """
+        store, video_ids = self.frame_store, [record.video_id for record in records]
+        if self.frame_access == "decode":
+            return store.decoded(video_ids)
+        folder = frame_map_folder(self.map_folder, cache=self._workspace.cache)
+        if self.frame_access == "auto" and not store.can_afford_map(video_ids, folder):
+            return store.decoded(video_ids)
+        return store.memory_map(video_ids, folder)
+
+    def scored_frames(self, records: Sequence[VideoRecord]) -> Frames | ChosenFrames:
         """As `frames`, with only those of each clip that evaluation looks at.
 
         Raises:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conical.core.errors import ConfigError
+from conical.store.frames.decoded import Frames
 from conical.video import segment_centre
 
 
@@ -13,11 +14,11 @@ class ChosenFrames:
     """The same few frames of every clip, read only when a clip is asked for; indexed like the array it stands for.
 
     Args:
-        frames: uint8, (video, frame, height, width, 3); usually a memory map that does not fit in memory.
+        frames: uint8, (video, frame, height, width, 3); usually more than fits in memory.
         positions: which frames of each clip.
     """
 
-    def __init__(self, frames: NDArray[np.uint8], positions: tuple[int, ...]) -> None:
+    def __init__(self, frames: Frames, positions: tuple[int, ...]) -> None:
         self._frames = frames
         self.positions = positions
 
@@ -37,7 +38,7 @@ class ChosenFrames:
         return f"ChosenFrames(shape={self.shape}, positions={self.positions})"
 
 
-def scored_frames(frames: NDArray[np.uint8], num_frames: int) -> NDArray[np.uint8] | ChosenFrames:
+def scored_frames(frames: Frames, num_frames: int) -> Frames | ChosenFrames:
     """Frames as evaluation sees them: as many a clip as training takes, the centres of its segments.
 
     Args:

@@ -91,6 +91,7 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
         supplement_counts=found.counts,
         num_frames=experiment.augment.num_frames,
         map_folder=experiment.ray.frame_map_folder,
+        frame_access=experiment.ray.frame_access,
     )
 
 
