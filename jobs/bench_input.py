@@ -16,7 +16,8 @@ from conical.workbench.bench.input_speed import bench_input, input_page
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        result = bench_input(Path(folder), **dict(zip(("num_videos", "batch_size"), map(int, sys.argv[1:]), strict=False)))
+        sizes = dict(zip(("num_videos", "batch_size"), map(int, sys.argv[1:]), strict=False))
+        result = bench_input(Path(folder), **sizes)
     pages = ROOT / "docs" / "benchmarks"
     print(json.dumps(result, indent=1))
     print(page := input_page(result))

@@ -1,4 +1,4 @@
-"""How fast batches come out of the frame store: mapped, decoded ahead, in a plain loop, beside a copy of the same bytes.
+"""How fast batches come out of the frame store, beside a copy of the same bytes.
 
 Stored frames of both codecs are read three ways: from the memory map, by threads that decode batches ahead, and by a
 plain loop that decodes one clip after the other.
