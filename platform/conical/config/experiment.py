@@ -26,6 +26,7 @@ from conical.engine.options import EvaluateOptions, OptimOptions
 from conical.losses import loss_card
 from conical.losses.options import LossOptions
 from conical.metrics.names import parse_metric_name
+from conical.models.heads.table import head_card
 from conical.models.options import ModelOptions
 from conical.video.augment import AugmentOptions
 from conical.video.recipe import FrameRecipe
@@ -109,6 +110,11 @@ class Experiment(Options):
         told.pop("name", None)
         words = (f"{name} {_plain(value)}" for name, value in told.items())
         return ", ".join([f"{self.loss.card.title}, {shares}", *words])
+
+    @property
+    def head_prompts(self) -> tuple[str, ...]:
+        """Prompts whose supplements the head reads, in training as in a captioned gallery; () for most heads."""
+        return self.evaluate.gallery_prompts if head_card(self.model.head).needs_captions else ()
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, as a TOML file would hold them."""

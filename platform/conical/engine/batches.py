@@ -21,8 +21,8 @@ from conical.captioning.mix import HUMAN, PromptMix
 from conical.core.errors import ConfigError, DataError
 from conical.core.seeds import generator
 from conical.engine.prefetch import prefetch
-from conical.engine.stored_frames import require_stored
-from conical.store.frames.decoded import Frames
+from conical.engine.stored_frames import Frames, require_stored
+from conical.store.feature_files import ShardedArray
 from conical.video.augment import AugmentOptions
 
 # one that waits, and one in the making: where frames are decoded, their threads pass from one batch to the next at once
@@ -34,14 +34,18 @@ class TrainingSet:
     """Frames and texts of the training split.
 
     Args:
-        frames: uint8, (video, frame, height, width, 3); usually a memory map shared by all processes of a machine, or
-            frames that are decoded when a batch asks for them.
+        frames: uint8, (video, frame, height, width, 3), a memory map shared by all processes of a machine or decoded
+            when a batch asks for them; or float, (video, frame, width), what a frozen image tower gives of them.
+        copies: the latter of each of a clip's transformed copies; empty where those are still to be made.
         texts: a video's texts by source (`human`, `A`, ...); each text is the tuple of its pieces, none longer than
             the text tower takes.
+        supplements: texts of each video, in pieces, for a head that reads them; empty for others.
     """
 
     frames: Frames
     texts: Sequence[Mapping[str, Sequence[tuple[str, ...]]]]
+    copies: Sequence[NDArray[Any] | ShardedArray] = ()
+    supplements: Sequence[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         assert len(self.frames) == len(self.texts), (len(self.frames), len(self.texts))
@@ -56,9 +60,11 @@ class Batch:
 
     Args:
         video: (b,) number of each row's video; rows of one video are positives of each other, never negatives.
-        frames: uint8, (b, frame, height, width, 3).
+        frames: (b, frame, height, width, 3) uint8, or (b, frame, width) float where a frozen image tower has seen them.
         degrees: (b,) rotation of each row's copy.
         flip: (b,) whether the copy is mirrored.
+        copies: what a frozen image tower gave of the copies, (b, frame, width); None where they are still to be made.
+        supplements: texts of each row's video for a head that reads them.
     """
 
     video: Tensor
@@ -66,10 +72,14 @@ class Batch:
     frames: Tensor
     degrees: Tensor
     flip: Tensor
+    copies: Tensor | None = None
+    supplements: tuple[tuple[str, ...], ...] = ()
 
     def rows(self, wanted: slice) -> Batch:
         """A part of the rows."""
-        return Batch(**{item.name: getattr(self, item.name)[wanted] for item in dataclasses.fields(self)})
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        chosen: dict[str, Any] = {name: None if value is None else value[wanted] for name, value in values.items()}
+        return Batch(**chosen)
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on a device."""
@@ -160,26 +170,41 @@ class BatchPlan:
             video=torch.zeros(1, dtype=torch.int64),
             texts=[max(texts, key=len)],
             frames=torch.from_numpy(self.data.frames[:1][:, positions]),
+            copies=torch.from_numpy(self.data.copies[0][:1][:, positions]) if self.data.copies else None,
             degrees=torch.zeros(1),
             flip=torch.zeros(1, dtype=torch.bool),
+            supplements=(max(self.data.supplements, key=len),) if self.data.supplements else (),
         )
 
     def _assemble(self, epoch: int, rows: NDArray[np.int64]) -> Batch:
         videos = rows // self.rows_per_video
-        texts, degrees, flips, positions = [], [], [], []
+        texts, degrees, flips, positions, views = [], [], [], [], []
         for row, video in zip(rows.tolist(), videos.tolist(), strict=True):
             rng = generator(self.seed, "row", epoch, row)
             texts.append(self._draw_text(rng, self.data.texts[video]))
-            angle, flip = self.augment.draw(rng)
+            if self.augment.num_views:
+                views.append(int(rng.integers(self.augment.num_views)))
+                angle, flip = self.augment.view(video, views[-1])
+            else:
+                angle, flip = self.augment.draw(rng)
             degrees.append(angle)
             flips.append(flip)
             positions.append(self.augment.draw_positions(rng, num_stored=self.data.frames.shape[1]))
+        taken = np.array(positions)
+        copies = None
+        if self.data.copies:
+            rows_of_views = zip(videos.tolist(), taken, views, strict=True)
+            copies = np.stack([self.data.copies[view][video, own] for video, own, view in rows_of_views])
         return Batch(
             video=torch.from_numpy(videos),
             texts=texts,
-            frames=torch.from_numpy(self.data.frames[videos[:, None], np.array(positions)]),
+            frames=torch.from_numpy(self.data.frames[videos[:, None], taken]),
+            copies=None if copies is None else torch.from_numpy(copies),
             degrees=torch.tensor(degrees, dtype=torch.float32),
             flip=torch.tensor(flips),
+            supplements=tuple(self.data.supplements[video] for video in videos.tolist())
+            if self.data.supplements
+            else (),
         )
 
     def _draw_text(self, rng: np.random.Generator, sources: Mapping[str, Sequence[tuple[str, ...]]]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from conical.core.records import CaptionRecord, VideoRecord
 from conical.core.seeds import generator
 from conical.engine.data import load_evaluation_set, load_selection_set, text_splitter
-from conical.engine.embedding import EmbeddedTexts, EvaluationSet, embed_texts, embed_videos, score
+from conical.engine.embedding import EmbeddedTexts, EvaluationSet, embed_texts, embed_videos, score, score_pairs
 from conical.engine.options import EvaluateOptions
 from conical.engine.source import DataSource
 from conical.models.dual_encoder import DualEncoder
@@ -82,6 +82,21 @@ class EmbeddedData:
         """(text, clip) scores of the head."""
         return score(self._encoder, texts, clips)
 
+    def captioned(self, split: str, prompts: Sequence[str]) -> Features:
+        """The clips of a split with their supplements, as a head compares them that reads those."""
+        return self.once(("captioned", split, tuple(prompts)), lambda: self._embed_captioned(split, prompts))
+
+    def score_captions(self, texts: EmbeddedTexts, clips: Features) -> NDArray[np.float32]:
+        """(text, clip) scores by supplements alone, of a head that reads them."""
+        device = next(self._encoder.parameters()).device
+        return score_pairs(self._encoder.head.caption_similarity, texts, clips, device=device)
+
+    @property
+    def caption_weight(self) -> float | None:
+        """The learnt share of the supplements in a head's scores; None of a head that does not read them."""
+        head = self._encoder.head
+        return float(head.caption_weight) if head.needs_captions else None
+
     @property
     def has_vectors(self) -> bool:
         """Whether the head compares one vector of a text with one of a clip."""
@@ -107,6 +122,18 @@ class EmbeddedData:
         total = torch.zeros(len(video_ids), embedded.shape[1]).index_add_(0, owner, embedded)
         counts = torch.bincount(owner, minlength=len(video_ids)).clamp(min=1)
         return total / counts[:, None]
+
+    def _embed_captioned(self, split: str, prompts: Sequence[str]) -> Features:
+        data = self.split(split)
+        texts: dict[str, tuple[str, ...]] = dict.fromkeys(data.video_ids, ())
+        for row in self.supplement_rows(split, prompts):
+            texts[row.video_id] += self.pieces(row.text)
+        return embed_videos(
+            self._encoder,
+            data.frames,
+            batch_size=self.options.batch_size,
+            supplements=[texts[video_id] for video_id in data.video_ids],
+        )
 
     # ---- the bank of train queries
 

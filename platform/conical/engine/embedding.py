@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from conical.core.errors import DataError
 from conical.distributed import gather_rows, max_over_ranks, rank, world_size
-from conical.engine.stored_frames import ChosenFrames
+from conical.engine.stored_frames import ChosenFrames, Frames
 from conical.models.dual_encoder import DualEncoder
 from conical.models.heads.head import Features, PoolingHead
-from conical.store.frames.decoded import Frames
 
 # pairs scored at once by a head that keeps something per pair: 64 x 256 pairs of 512 numbers take 34 MB
 _TEXTS_AT_ONCE, _CLIPS_AT_ONCE = 64, 256
@@ -32,7 +31,7 @@ class EvaluationSet:
 
     Args:
         video_ids: the gallery, V names without repetition.
-        frames: uint8, (V, frame, height, width, 3).
+        frames: (V, frame, height, width, 3) uint8, or (V, frame, width) float where a frozen image tower has seen them.
         texts: the queries: T texts, each the tuple of its pieces.
         text_video: (T,) number of each text's video.
     """
@@ -77,20 +76,30 @@ class EmbeddedTexts:
         return F.normalize(_sum_of_pieces(self.features["text"], self.pieces), dim=-1)
 
 
-def embed_videos(encoder: DualEncoder, frames: Frames | ChosenFrames, *, batch_size: int) -> Features:
+def embed_videos(
+    encoder: DualEncoder,
+    frames: Frames | ChosenFrames,
+    *,
+    batch_size: int,
+    supplements: Sequence[tuple[str, ...]] | None = None,
+) -> Features:
     """All clips as the encoder's head compares them, on the CPU; ranks share the work, each gets all rows.
 
-    Clips of the same frames are embedded once: what a batch holds beside a clip moves the last digits of its embedding.
+    Equal clips are embedded once: what a batch holds beside a clip moves the last digits of its embedding.
+
+    Args:
+        supplements: texts of each clip, for a head that reads them.
     """
-    first, number = _first_of_equals(_digests(frames, batch_size))
-    embedded = _embed_share(
-        encoder,
-        len(first),
-        batch_size,
-        lambda part, device: encoder.encode_clips(
-            encoder.image_tower(torch.from_numpy(np.array(frames[first[part]])).to(device))
-        ),
-    )
+    own = [()] * len(frames) if supplements is None else supplements
+    first, number = _first_of_equals(zip(_digests(frames, batch_size), own, strict=True))
+
+    def embed(part: slice, device: torch.device) -> Features:
+        clips = encoder.image_tower(torch.from_numpy(np.array(frames[first[part]])).to(device))
+        if supplements is not None:
+            clips = encoder.with_captions(clips, [supplements[row] for row in first[part]])
+        return encoder.encode_clips(clips)
+
+    embedded = _embed_share(encoder, len(first), batch_size, embed)
     return {name: tensor[number] for name, tensor in embedded.items()}
 
 
@@ -105,30 +114,42 @@ def embed_texts(encoder: DualEncoder, texts: Sequence[tuple[str, ...]], *, batch
         encoder,
         len(pieces),
         batch_size,
-        lambda part, device: encoder.encode_texts(encoder.text_tower(encoder.tokenize(pieces[part]).to(device))),
+        lambda part, _: encoder.encode_texts(encoder.read(pieces[part])),
     )
     return EmbeddedTexts(features=embedded, pieces=tuple(tuple(number[piece] for piece in text) for text in texts))
 
 
-@torch.inference_mode()
 def score(encoder: DualEncoder, texts: EmbeddedTexts, clips: Features) -> NDArray[np.float32]:
     """(text, clip) scores of the encoder's head; equal texts and clips have the same ones to the last digit.
 
     A text in pieces has the cosine of its mean vector where the head compares vectors, else the mean of its pieces'
-    scores. What a head keeps per pair is held for a block of pairs at a time.
+    scores.
     """
-    head = encoder.head
-    if isinstance(head, PoolingHead):
+    if isinstance(encoder.head, PoolingHead):
         return cosines(texts.vectors, clips["clip"])
-    device = next(encoder.parameters()).device
+    return score_pairs(encoder.head.similarity, texts, clips, device=next(encoder.parameters()).device)
+
+
+@torch.inference_mode()
+def score_pairs(
+    similarity: Callable[[Features, Features], torch.Tensor],
+    texts: EmbeddedTexts,
+    clips: Features,
+    *,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    """(text, clip) scores, of a text in pieces the mean over them; pairs are scored a block at a time.
+
+    Args:
+        similarity: scores a block of pieces with a block of clips.
+        device: where.
+    """
     rows = zip(*(_rows_as_bytes(tensor) for tensor in clips.values()), strict=True)
     columns, column = _first_of_equals(rows)
     distinct = {name: tensor[columns] for name, tensor in clips.items()}
     by_piece = torch.cat(
         [
-            torch.cat(
-                [head.similarity(few, some).float().cpu() for some in _blocks(distinct, _CLIPS_AT_ONCE, device)], 1
-            )
+            torch.cat([similarity(few, some).float().cpu() for some in _blocks(distinct, _CLIPS_AT_ONCE, device)], 1)
             for few in _blocks(texts.features, _TEXTS_AT_ONCE, device)
         ]
     )

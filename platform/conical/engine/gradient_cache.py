@@ -58,8 +58,9 @@ def cached_backward(
     terms["loss"].backward()
 
     sizes = [len(chunk.texts) for chunk in chunks]
-    gradients = zip(*(_split(part, sizes) for part in (leaves.texts, leaves.videos, leaves.copies)), strict=True)
-    for number, (chunk, state, gradient) in enumerate(zip(chunks, states, gradients, strict=True)):
+    by_part = {part: _split(features, sizes) for part, features in leaves.parts().items()}
+    for number, (chunk, state) in enumerate(zip(chunks, states, strict=True)):
+        gradient = {part: of_chunks[number] for part, of_chunks in by_part.items()}
         is_last = number == len(chunks) - 1
         # ranks meet once, when the last chunk's gradients have been added
         together: AbstractContextManager[Any] = nullcontext()
@@ -89,11 +90,8 @@ def _leaves(parts: list[Embedded]) -> Embedded:
             joined[name] = whole.requires_grad_(whole.is_floating_point())
         return joined
 
-    return Embedded(
-        texts=join([part.texts for part in parts]),
-        videos=join([part.videos for part in parts]),
-        copies=join([part.copies for part in parts]),
-    )
+    by_chunk = [part.parts() for part in parts]
+    return Embedded(**{name: join([chunk[name] for chunk in by_chunk]) for name in by_chunk[0]})
 
 
 def _filled(tensor: Tensor, length: int) -> Tensor:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from conical.core.errors import DataError
 from conical.core.records import CaptionRecord, SupplementCount, VideoRecord
-from conical.engine.stored_frames import ChosenFrames, scored_frames
+from conical.engine.stored_frames import ChosenFrames, Frames, scored_frames
 from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
-from conical.store.frames.decoded import Frames
+from conical.store.frames.decoded import DecodedFrames
 from conical.store.frames.place import frame_map_folder
 
 
@@ -23,6 +26,8 @@ class DataSource:
         frame_recipe: hash of the frame recipe.
         supplement_keys: which rows of the caption ledger; those of texts that failed are not there.
         supplement_counts: texts of train that were asked for and written, by prompt.
+        head_prompts: prompts whose supplements the head reads.
+        teacher: folder of the run that distillation learns from; "": none.
         num_frames: stored frames of each clip that evaluation looks at; 0: all.
         map_folder: where each machine keeps the memory maps of frames, as `frame_map_folder`.
         frame_access: `map`, `decode` or `auto`, as `ray.frame_access`; the frames are the same.
@@ -33,6 +38,8 @@ class DataSource:
     frame_recipe: str
     supplement_keys: frozenset[str] = frozenset()
     supplement_counts: tuple[SupplementCount, ...] = ()
+    head_prompts: tuple[str, ...] = ()
+    teacher: str = ""
     num_frames: int = 0
     map_folder: str = ""
     frame_access: str = "auto"
@@ -68,7 +75,7 @@ class DataSource:
             raise DataError(f"split {split!r} of dataset {self.dataset!r} is empty: no video of it has frames")
         return sorted(found, key=lambda record: record.video_id)
 
-    def frames(self, records: Sequence[VideoRecord]) -> Frames:
+    def frames(self, records: Sequence[VideoRecord]) -> NDArray[np.uint8] | DecodedFrames:
         """uint8 (video, frame, height, width, 3): a read-only map shared by all processes of this machine, or decoded.
 
         Raises:
@@ -77,10 +84,18 @@ class DataSource:
         store, video_ids = self.frame_store, [record.video_id for record in records]
         if self.frame_access == "decode":
             return store.decoded(video_ids)
-        folder = frame_map_folder(self.map_folder, cache=self._workspace.cache)
-        if self.frame_access == "auto" and not store.can_afford_map(video_ids, folder):
+        if self.frame_access == "auto" and not store.can_afford_map(video_ids, self.map_place):
             return store.decoded(video_ids)
-        return store.memory_map(video_ids, folder)
+        return store.memory_map(video_ids, self.map_place)
+
+    def frames_hash(self, records: Sequence[VideoRecord]) -> str:
+        """Hash of the stored frames of some videos, which are sorted by id."""
+        return self.frame_store.content_hash([record.video_id for record in records])
+
+    @property
+    def map_place(self) -> Path:
+        """Folder of the arrays that the processes of this machine share."""
+        return frame_map_folder(self.map_folder, cache=self._workspace.cache)
 
     def scored_frames(self, records: Sequence[VideoRecord]) -> Frames | ChosenFrames:
         """As `frames`, with only those of each clip that evaluation looks at.

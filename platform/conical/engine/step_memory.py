@@ -54,7 +54,7 @@ def freeze_unused(encoder: DualEncoder, batch: Batch) -> list[str]:
         The names of the parameters that were frozen.
     """
     with _observed(encoder):
-        texts, videos, _ = encoder(batch.frames, None, encoder.tokenize(batch.texts).to(batch.frames.device))
+        texts, videos, _ = encoder(batch.frames, None, batch.texts, batch.supplements)
         head = encoder.head
         used = _parameters_behind((head.similarity(texts, videos), head.vectors(videos)))
     unused = [(name, one) for name, one in encoder.named_parameters() if one.requires_grad and id(one) not in used]
@@ -76,12 +76,13 @@ def measure_step(
     kept = []
     for rows in (1, 2):
         with _observed(encoder), autocast:
-            frames = batch.frames.repeat(rows, 1, 1, 1, 1)
+            frames = batch.frames.repeat(rows, *[1] * (batch.frames.ndim - 1))
             copies = None
-            if needs_copies:
+            if batch.copies is not None:
+                copies = batch.copies.repeat(rows, 1, 1)
+            elif needs_copies:
                 copies = rotate_and_flip(frames, degrees=batch.degrees.repeat(rows), flip=batch.flip.repeat(rows))
-            tokens = encoder.tokenize(batch.texts * rows).to(frames.device)
-            kept.append(_kept_bytes(encoder, frames, copies, tokens))
+            kept.append(_kept_bytes(encoder, frames, copies, batch.texts * rows, batch.supplements * rows))
     per_row = kept[1] - kept[0]
     trained = sum(one.numel() * one.element_size() for one in encoder.parameters() if one.requires_grad)
     return StepMemory(fixed=3 * trained + max(0, kept[0] - per_row), per_row=per_row)
@@ -137,7 +138,13 @@ def _observed(encoder: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _kept_bytes(encoder: DualEncoder, frames: Tensor, copies: Tensor | None, tokens: Tensor) -> int:
+def _kept_bytes(
+    encoder: DualEncoder,
+    frames: Tensor,
+    copies: Tensor | None,
+    texts: list[str],
+    supplements: tuple[tuple[str, ...], ...],
+) -> int:
     """Bytes that the forward pass keeps for the backward one, the weights themselves left out."""
     weights = {tensor.untyped_storage().data_ptr() for tensor in (*encoder.parameters(), *encoder.buffers())}
     # held until the end: a freed storage's address could come again
@@ -150,7 +157,7 @@ def _kept_bytes(encoder: DualEncoder, frames: Tensor, copies: Tensor | None, tok
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = encoder(frames, copies, tokens)
+        outputs = encoder(frames, copies, texts, supplements)
     del outputs
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 from conical.core.errors import ConfigError
-from conical.store.frames.decoded import Frames
+from conical.store.feature_files import ShardedArray
+from conical.store.frames.decoded import DecodedFrames
 from conical.video import segment_centre
+
+# what clips are taken from, (video, frame, ...): pixels, or what a frozen image tower gives of them
+Frames: TypeAlias = NDArray[Any] | ShardedArray | DecodedFrames
 
 
 class ChosenFrames:
     """The same few frames of every clip, read only when a clip is asked for; indexed like the array it stands for.
 
     Args:
-        frames: uint8, (video, frame, height, width, 3); usually more than fits in memory.
+        frames: (video, frame, ...): usually pixels that do not fit in memory, mapped or decoded when asked for.
         positions: which frames of each clip.
     """
 
@@ -29,9 +35,9 @@ class ChosenFrames:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def __getitem__(self, videos: int | slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+    def __getitem__(self, videos: int | slice | NDArray[np.int64]) -> NDArray[Any]:
         rows = np.arange(len(self._frames))[videos]
-        chosen: NDArray[np.uint8] = self._frames[rows[..., None], np.array(self.positions)]
+        chosen: NDArray[Any] = self._frames[rows[..., None], np.array(self.positions)]
         return chosen
 
     def __repr__(self) -> str:
@@ -42,7 +48,7 @@ def scored_frames(frames: Frames, num_frames: int) -> Frames | ChosenFrames:
     """Frames as evaluation sees them: as many a clip as training takes, the centres of its segments.
 
     Args:
-        frames: uint8, (video, frame, height, width, 3).
+        frames: (video, frame, ...).
         num_frames: of each clip; 0: all.
 
     Raises:

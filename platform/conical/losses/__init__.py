@@ -9,32 +9,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from conical.losses.options import DENOMINATORS, MAX_SCALE, MIN_SCALE, LossOptions
-from conical.losses.table import LOSSES, LossCard, loss_card
+from conical.losses.table import EXTRAS, LOSSES, ExtraCard, LossCard, loss_card
 
 if TYPE_CHECKING:
     from conical.losses.ceo import CeoTerms, ceo_loss
-    from conical.losses.comparison import Comparison
+    from conical.losses.compared import Comparison
     from conical.losses.contrastive import contrastive_term, cosine_similarity
     from conical.losses.infonce import info_nce
-    from conical.losses.logit_scale import LogitScale
+    from conical.losses.logit_scale import LogitBias, LogitScale
 
 _MODULES = {
     "CeoTerms": "ceo",
-    "Comparison": "comparison",
+    "Comparison": "compared",
     "ceo_loss": "ceo",
     "contrastive_term": "contrastive",
     "cosine_similarity": "contrastive",
     "info_nce": "infonce",
+    "LogitBias": "logit_scale",
     "LogitScale": "logit_scale",
 }
 
 __all__ = [
     "DENOMINATORS",
+    "EXTRAS",
     "LOSSES",
     "MAX_SCALE",
     "MIN_SCALE",
     "CeoTerms",
     "Comparison",
+    "ExtraCard",
+    "LogitBias",
     "LogitScale",
     "LossCard",
     "LossOptions",

@@ -26,7 +26,7 @@ from conical.losses.options import check_weights
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from conical.losses.comparison import Comparison
+    from conical.losses.compared import Comparison
     from conical.losses.options import LossOptions
 
 

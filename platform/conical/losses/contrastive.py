@@ -19,6 +19,7 @@ from torch import Tensor
 
 from conical.core.options import require, require_choice
 from conical.losses.options import DENOMINATORS
+from conical.losses.pairs import check_scale, check_square
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -95,27 +96,15 @@ def contrastive_term(
     >>> contrastive_term(torch.tensor([[1.0, 0.0], [0.5, 1.5]]), tau=2.0, denominator="negatives")
     tensor(-2.)
     """
-    _check_scale(tau)
+    check_scale("tau", tau)
     require_choice("denominator", denominator, DENOMINATORS)
-    require(
-        similarity.ndim == 2 and similarity.shape[0] == similarity.shape[1] and similarity.shape[0] > 0,
-        f"similarity must be (batch, batch) with batch >= 1, got {tuple(similarity.shape)}: "
-        "give as many queries as gallery rows",
-    )
+    check_square(similarity)
     is_negative = negatives(similarity, video_ids)
     logits = tau * similarity
     rows = _one_direction(logits, is_negative, denominator)
     if not symmetric:
         return rows
     return (rows + _one_direction(logits.T, is_negative, denominator)) / 2
-
-
-def _check_scale(tau: float | Tensor) -> None:
-    # the value of a tensor is not read: that would stall a GPU at each step
-    if isinstance(tau, Tensor):
-        require(tau.ndim == 0, f"tau must be a number or a scalar tensor, got shape {tuple(tau.shape)}")
-    else:
-        require(math.isfinite(tau) and tau > 0, f"tau must be a finite number > 0, got {tau}")
 
 
 def negatives(similarity: Tensor, video_ids: Tensor | None) -> Bool[Tensor, "batch batch"]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from conical.core.options import require
-from conical.losses.comparison import Comparison
+from conical.losses.compared import Comparison
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

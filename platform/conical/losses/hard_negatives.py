@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from conical.core.options import require
-from conical.losses.comparison import Comparison
+from conical.losses.compared import Comparison
 from conical.losses.contrastive import negatives
 from conical.losses.pairs import check_scale, check_square
 
@@ -111,10 +111,15 @@ def _row_terms(
 def neg_nce_terms(
     comparison: Comparison, *, taus: Mapping[str, float | Tensor], bias: float | Tensor, options: LossOptions
 ) -> dict[str, Tensor]:
-    """NegNCE of texts and videos, as published, in the convention of `conical.losses.table`."""
+    """NegNCE of texts and videos in the convention of `conical.losses.table`."""
     del bias
     loss = neg_nce_term(
-        comparison.similarity["tv"], tau=taus["tv"], symmetric=options.symmetric, video_ids=comparison.video_ids
+        comparison.similarity["tv"],
+        tau=taus["tv"],
+        margin=options.hard_margin,
+        negative_weight=options.w_hard,
+        symmetric=options.symmetric,
+        video_ids=comparison.video_ids,
     )
     return {"loss": loss}
 
@@ -151,3 +156,14 @@ def partial_order_term(
         f"full and weakened must both be (batch,), got {tuple(full.shape)} and {tuple(weakened.shape)}",
     )
     return (margin - (full - weakened)).clamp(min=0).mean()
+
+
+def partial_order(comparison: Comparison) -> Float[Tensor, ""]:
+    """`partial_order_term` of each text with its own video, as a row of `conical.losses.table.EXTRAS`.
+
+    Raises:
+        ValueError: there are no weakened pairs.
+    """
+    require(comparison.weakened is not None, "partial_order needs the scores of weakened pairs, got none")
+    assert comparison.weakened is not None
+    return partial_order_term(comparison.similarity["tv"].diagonal(), comparison.weakened)

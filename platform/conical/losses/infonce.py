@@ -12,7 +12,7 @@ from conical.losses.contrastive import compare_embeddings, contrastive_term
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from conical.losses.comparison import Comparison
+    from conical.losses.compared import Comparison
     from conical.losses.options import LossOptions
 
 

@@ -46,3 +46,21 @@ class LogitScale(torch.nn.Module):
         with torch.no_grad():
             self.log_scale.clamp_(math.log(MIN_SCALE), math.log(MAX_SCALE))
         return self.log_scale.exp()
+
+
+class LogitBias(torch.nn.Module):
+    """A learnable bias of scaled scores.
+
+    Args:
+        init: first value.
+
+    Source: Zhai et al. 2023 (SigLIP), section 3.2.
+    """
+
+    def __init__(self, init: float) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.tensor(float(init)))
+
+    def forward(self) -> Float[Tensor, ""]:
+        """The bias, with gradient."""
+        return self.bias

@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor
 
 from conical.core.options import require
-from conical.losses.comparison import Comparison
+from conical.losses.compared import Comparison
 from conical.losses.contrastive import negatives
 from conical.losses.pairs import check_scale, check_square
 

@@ -6,7 +6,7 @@ Shapes: B clips, F frames per clip, H x W pixels, T texts, L tokens, D embedding
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from conical.models.fitting import load_clip
 from conical.models.freezing import freeze_matching
 from conical.models.heads import build_head
 from conical.models.heads.head import Clips, Features, Head, Texts
+from conical.models.image_tower import encode_frames, give_patches
 from conical.models.low_rank import add_lora, load_plain, merged_state_dict
 from conical.models.options import ModelOptions
 from conical.models.projection import build_projection
@@ -34,6 +35,7 @@ from conical.models.text_tower import (
     used_positions,
     vocabulary_size,
 )
+from conical.models.token_shift import TokenShift
 from conical.models.weight_files import load_parts_beside
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class DualEncoder(nn.Module):
         reader: its tokenizer and its context.
         image_projection: maps what the image tower gives of a frame.
         text_projection: maps what the text tower gives of a text or word.
+        token_shift: that of the image tower, if it has one.
         holds_batch_norm: in training too, BatchNorm layers of the CLIP keep their running statistics.
         head: compares texts and clips.
         head_name: what `model.head` calls it.
@@ -69,6 +72,7 @@ class DualEncoder(nn.Module):
         image_projection: nn.Module | None = None,
         text_projection: nn.Module | None = None,
         holds_batch_norm: bool = True,
+        token_shift: TokenShift | None = None,
         head: Head,
         head_name: str = "mean_pool",
         mean: Sequence[float],
@@ -80,6 +84,9 @@ class DualEncoder(nn.Module):
         self.image_projection = image_projection or nn.Identity()
         self.text_projection = text_projection or nn.Identity()
         self.holds_batch_norm = holds_batch_norm
+        self.token_shift = token_shift
+        # of a frozen text tower, where it was run before (`conical.engine.frozen_towers`)
+        self.kept_texts: Callable[[Sequence[str]], Texts | None] | None = None
         self.head = head
         self.head_name = head_name
         self.pixel_mean, self.pixel_std = tuple(mean), tuple(std)
@@ -123,12 +130,40 @@ class DualEncoder(nn.Module):
 
     # ---- the towers
 
-    def image_tower(self, frames: UInt8[Tensor, "clip frame height width 3"]) -> Clips:
-        """What the image tower gives of each frame."""
+    def image_tower(self, frames: Tensor) -> Clips:
+        """What the image tower gives of each frame.
+
+        Args:
+            frames: uint8 (clip, frame, height, width, 3) pixels, or float (clip, frame, width) what it gave before.
+        """
+        if frames.is_floating_point():
+            return Clips(frames=frames)
         num_clips, num_frames = frames.shape[:2]
+        if self.token_shift is not None:
+            self.token_shift.set_frames(num_frames)
         pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float().div_(255.0)
         pixels = (pixels - self.mean) / self.std
-        return Clips(frames=self.clip.encode_image(pixels).float().view(num_clips, num_frames, -1))
+        embedded, patches = encode_frames(self.clip, pixels)
+        shape = (num_clips, num_frames)
+        return Clips(
+            frames=embedded.unflatten(0, shape), patches=None if patches is None else patches.unflatten(0, shape)
+        )
+
+    def with_captions(self, clips: Clips, supplements: Sequence[Sequence[str]]) -> Clips:
+        """The clips with what the text tower gives of their supplements, for heads that read them.
+
+        Args:
+            supplements: texts of each clip, none longer than the context.
+        """
+        most = max(1, *(len(texts) for texts in supplements))
+        has_caption = torch.tensor([[place < len(texts) for place in range(most)] for texts in supplements])
+        has_caption = has_caption.to(clips.frames.device)
+        texts = [text for own in supplements for text in own]
+        sentences = self.read(texts or [""]).sentence
+        captions = sentences.new_zeros(*has_caption.shape, sentences.shape[-1])
+        if texts:
+            captions[has_caption] = sentences
+        return replace(clips, captions=captions, has_caption=has_caption)
 
     def text_tower(self, tokens: Int[Tensor, "text token"]) -> Texts:
         """What the text tower gives of each text, and of each word where the head asks for them."""
@@ -146,6 +181,7 @@ class DualEncoder(nn.Module):
                 clips,
                 frames=self.image_projection(clips.frames),
                 patches=None if clips.patches is None else self.image_projection(clips.patches),
+                captions=None if clips.captions is None else self.text_projection(clips.captions),
             )
             return self.head.encode_clips(projected)
 
@@ -183,16 +219,29 @@ class DualEncoder(nn.Module):
         """
         load_plain(self, state)
 
+    def read(self, texts: Sequence[str]) -> Texts:
+        """What the text tower gives of texts, none longer than the context: kept, or computed."""
+        if self.kept_texts is not None and (kept := self.kept_texts(texts)) is not None:
+            return kept
+        return self.text_tower(self.tokenize(texts).to(self.mean.device))
+
     def forward(
         self,
-        frames: UInt8[Tensor, "clip frame height width 3"],
-        augmented: UInt8[Tensor, "clip frame height width 3"] | None,
-        tokens: Int[Tensor, "text token"],
+        frames: Tensor,
+        augmented: Tensor | None,
+        texts: Sequence[str],
+        supplements: Sequence[Sequence[str]] = (),
     ) -> tuple[Features, Features, Features]:
-        """Features (texts, videos, copies) of one batch; those of copies are empty where there are none."""
-        videos = self.encode_clips(self.image_tower(frames))
-        copies = {} if augmented is None else self.encode_clips(self.image_tower(augmented))
-        return self.encode_texts(self.text_tower(tokens)), videos, copies
+        """Features (texts, videos, copies) of one batch; those of copies are empty where there are none.
+
+        Args:
+            supplements: texts of each clip for a head that reads them.
+        """
+        clips = [self.image_tower(one) for one in (frames, augmented) if one is not None]
+        if self.head.needs_captions:
+            clips = [self.with_captions(one, supplements) for one in clips]
+        videos, *copies = [self.encode_clips(one) for one in clips]
+        return self.encode_texts(self.read(texts)), videos, copies[0] if copies else {}
 
 
 def build_dual_encoder(options: ModelOptions) -> DualEncoder:
@@ -219,6 +268,7 @@ def build_dual_encoder(options: ModelOptions) -> DualEncoder:
         reader,
         **_parts(clip, reader, options),
         holds_batch_norm=options.batch_norm == "held",
+        token_shift=_token_shift(clip, options.token_shift_layers),
         head_name=options.head,
         mean=preprocess["mean"],
         std=preprocess["std"],
@@ -307,12 +357,21 @@ def _refuse_vocabulary(reader: TextReader, clip: nn.Module, options: ModelOption
 
 
 def _refuse_head(head: Head, clip: nn.Module, options: ModelOptions) -> None:
-    """Refuse a head that needs what the towers do not give."""
+    """Let the towers give what a head needs, or refuse it."""
     if head.needs_words and not has_words(clip):
         raise ConfigError(
             f"head {options.head!r} needs an embedding of each word, which the text tower of {options.name!r} does not "
             "give (it is neither causal nor of Hugging Face): choose another model or head"
         )
+    if head.needs_patches:
+        give_patches(clip, head=options.head)
+
+
+def _token_shift(clip: Any, num_layers: int) -> TokenShift | None:
+    if num_layers == 0:
+        return None
+    grid = getattr(clip.visual, "grid_size", (7, 7))
+    return TokenShift(clip.visual, num_layers=num_layers, step=(1 + grid[0] * grid[1]) // 7).install()
 
 
 def _rest_frozen(module: nn.Module) -> None:

@@ -76,8 +76,11 @@ class ModelOptions(Options):
         head_settings: those of the head that differ from its defaults.
         image_projection: a fresh map from the image tower's embeddings to the space where texts and clips are compared.
         text_projection: the same of the text tower.
+        token_shift_layers: last layers of the image tower in which patches look into the frame before and after, >= 0
+            (TS2-Net takes 2); of a ViT of open_clip's.
         freeze: patterns of parameter names (`clip.visual.*`) that are not trained; what is frozen as a whole runs in
-            evaluation mode, and a frozen tower is run once (`[features]`).
+            evaluation mode.
+        keeps_outputs: a frozen tower runs once for each frame and text, and its outputs are kept on the local disk.
         lora: low-rank adaptation, in place of training the CLIP's own weights.
         batch_norm: `held` keeps the CLIP's running statistics; `trained` takes those of the global batch.
     """
@@ -88,7 +91,9 @@ class ModelOptions(Options):
     head_settings: dict[str, Setting] = field(default_factory=dict)
     image_projection: ProjectionOptions = field(default_factory=ProjectionOptions)
     text_projection: ProjectionOptions = field(default_factory=ProjectionOptions)
+    token_shift_layers: int = 0
     freeze: tuple[str, ...] = ()
+    keeps_outputs: bool = True
     lora: LoraOptions = field(default_factory=LoraOptions)
     batch_norm: str = "held"
 
@@ -103,6 +108,7 @@ class ModelOptions(Options):
             f"weights must be given for {self.name!r} (a pretrained tag or a checkpoint path); "
             f"only the cards {', '.join(MODELS)} bring their own",
         )
+        require(self.token_shift_layers >= 0, f"token_shift_layers must be >= 0, got {self.token_shift_layers}")
         require_choice("batch_norm", self.batch_norm, ("held", "trained"))
         check_settings(head_card(self.head), self.head_settings)
 

@@ -12,13 +12,13 @@ from torch import nn
 
 from conical.config import Experiment
 from conical.engine.batches import BatchPlan
-from conical.engine.data import load_selection_set, load_training_set, text_splitter
 from conical.engine.loop import EpochReport, autocast_of, train
 from conical.engine.objective import Objective
 from conical.engine.selection import score_selection
 from conical.engine.source import DataSource
 from conical.engine.step_memory import free_bytes, freeze_unused, measure_step, memory_warning
 from conical.models.dual_encoder import build_dual_encoder
+from conical.on_ray.run_data import load_data, load_teacher
 
 _SECONDS_BETWEEN_STEPS = 1.0
 
@@ -37,20 +37,33 @@ def run_epochs(
     on_step: Callable[[int, int], None] | None = None,
     side_by_side: int = 1,
     warn: Callable[[str], None],
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Train one experiment on stored data, scoring val after each epoch; other arguments as for the loop.
 
     Args:
         side_by_side: processes that train on this machine at once; on a GPU of its own, one.
         warn: told before the first step if there is not enough memory for it.
+        tell: told what is done before the first step.
     """
+    device = device or torch.device("cpu")
     torch.manual_seed(experiment.seed)
-    encoder = build_dual_encoder(experiment.model)
-    splitter = text_splitter(encoder.reader)
-    training = load_training_set(source, split=splitter)
-    val = load_selection_set(source, split=splitter)
+    encoder = build_dual_encoder(experiment.model).to(device)
+    teacher = load_teacher(source)
+    objective = Objective(encoder, experiment.loss, teacher=teacher)
+    if experiment.optim.checkpoint_activations:
+        encoder.clip.set_grad_checkpointing()
+    data = load_data(
+        experiment,
+        source,
+        encoder,
+        needs_copies=objective.needs_copies,
+        keeps_frames=teacher is None,
+        autocast=autocast_of(experiment.optim.precision, device),
+        tell=tell,
+    )
     plan = BatchPlan(
-        data=training,
+        data=data.training,
         mix=experiment.mix,
         augment=experiment.augment,
         batch_size=experiment.optim.batch_size,
@@ -59,9 +72,6 @@ def run_epochs(
         rank=rank,
         world_size=world_size,
     )
-
-    device = device or torch.device("cpu")
-    objective = Objective(encoder.to(device), experiment.loss)
     row = plan.longest_row().to(device)
     freeze_unused(encoder, row)
     step = measure_step(
@@ -78,7 +88,7 @@ def run_epochs(
         objective,
         plan,
         experiment.optim,
-        score_val=lambda: score_selection(encoder, val, experiment.evaluate, metric=experiment.select_by),
+        score_val=lambda: score_selection(encoder, data.val, experiment.evaluate, metric=experiment.select_by),
         select_metric=experiment.select_by,
         report=report,
         checkpoint=checkpoint,

@@ -20,6 +20,6 @@ def prepare(experiment: Experiment, workspace: Workspace, report: Report = no_re
 
 
 def needs_supplements(experiment: Experiment) -> bool:
-    """Whether the mix, its search or a protocol takes any."""
+    """Whether the mix, its search, the head or a protocol takes any."""
     is_mixed = set(experiment.mix.sources()) != {HUMAN} or "mix" in experiment.tune.space
-    return is_mixed or bool(experiment.evaluate.supplement_prompts)
+    return is_mixed or bool(experiment.evaluate.supplement_prompts or experiment.head_prompts)

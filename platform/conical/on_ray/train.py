@@ -144,8 +144,10 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
                 is_over = not thread.is_alive()
                 for message in ask(mailbox.take.remote()) or ():
                     waiting.end()
-                    outcome |= {"refused": message["refused"]} if "refused" in message else {}
-                    _pass_on(message, log, told)
+                    if "refused" in message:
+                        outcome |= message
+                    else:
+                        _pass_on(message, log, told)
                 if is_over:
                     break
                 thread.join(_POLL_SECONDS)

@@ -35,13 +35,17 @@ class TrainProgress:
             self._tell(self._experiment.optim.epochs, record)
 
     def __call__(self, message: dict[str, Any], record: RunRecord) -> None:
-        """A message of rank 0: an epoch's `row`, `steps_done` of `total_steps`, or a `warning`.
+        """A message of rank 0: an epoch's `row`, `steps_done` of `total_steps`, what it is `doing`, or a
+                `warning`.
 
         Args:
             record: of the run, with the message's epoch.
         """
         if "warning" in message:
             self._report(Notice(stage=_STAGE, subject=self._experiment.title, text=message["warning"]))
+            return
+        if "doing" in message:
+            self.doing(message["doing"])
             return
         if "row" in message:
             self._epochs_done = float(message["row"]["epoch"])

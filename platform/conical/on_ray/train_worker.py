@@ -78,6 +78,7 @@ def run_rank(config: dict[str, Any]) -> None:
             resume_from=Path(folder) if latest else None,
             side_by_side=1 if device.type == "cuda" else context.get_local_world_size(),
             warn=lambda text: tell({"warning": text}),
+            tell=lambda text: tell({"doing": text}),
             on_step=StepTeller(config["mailbox"].put.remote) if is_first else None,
         )
         try:

@@ -14,18 +14,21 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from conical.captioning.mix import HUMAN
-from conical.config import Experiment
+from conical.config import Experiment, parse_experiment
 from conical.config.nested import flatten
-from conical.core.errors import DataError, UserError
+from conical.core.errors import ConfigError, DataError, UserError
 from conical.core.hashing import file_fingerprint, stable_hash
 from conical.core.registry import source_fingerprint
 from conical.engine.options import EvaluateOptions
+from conical.engine.protocols.captioned_gallery import refuse_leaking_prompts
 from conical.engine.source import DataSource
 from conical.metrics import EvaluationName
 from conical.models.options import weights_revision
+from conical.runs.finding import runs_named
 from conical.runs.provenance import code_hash
 from conical.runs.refusals import leak_free_list
 from conical.runs.supplements import find_supplements
@@ -78,10 +81,13 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
 
     Raises:
         ConfigError: the mix takes a prompt that is not captioned.
+        ProtocolError: the head would read supplements that were written with the human caption at hand.
         DataError: supplements that the mix may take are missing: silently training without them would give the
             number of another experiment.
     """
-    wanted = set(experiment.mix.sources()) - {HUMAN} if has_supplements else set()
+    wanted = {*experiment.mix.sources(), *experiment.head_prompts} - {HUMAN} if has_supplements else set()
+    if has_supplements and experiment.head_prompts:
+        refuse_leaking_prompts(experiment.captions.resolved_prompts(), experiment.head_prompts)
     found = find_supplements(experiment, workspace, wanted, splits=("train",))
     return DataSource(
         workspace=str(workspace.root),
@@ -89,6 +95,8 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
         frame_recipe=experiment.frames.hash,
         supplement_keys=found.keys,
         supplement_counts=found.counts,
+        head_prompts=experiment.head_prompts if has_supplements else (),
+        teacher=str(find_teacher(experiment, workspace).path) if experiment.loss.teacher and has_supplements else "",
         num_frames=experiment.augment.num_frames,
         map_folder=experiment.ray.frame_map_folder,
         frame_access=experiment.ray.frame_access,
@@ -119,8 +127,30 @@ def run_dependencies(
             "weights": weights_revision(experiment.model),
             "code": code_hash(),
             **_outside_code(experiment),
+            **({"teacher": _encoder_hash(RunFolder(Path(source.teacher)))} if source.teacher else {}),
         },
     )
+
+
+def find_teacher(experiment: Experiment, workspace: Workspace) -> RunFolder:
+    """The finished run that `loss.teacher` names.
+
+    Raises:
+        DataError: there is none, several, or it is not finished.
+        ConfigError: it looks at other frames.
+    """
+    name = experiment.loss.teacher
+    run = runs_named(workspace, experiment.name, name)[0]
+    record = run.read()
+    if not run.encoder.is_file():
+        raise DataError(f"loss.teacher {name!r} is {record.status} and has no encoder: train it to the end first")
+    size = parse_experiment(record.config, origin=f"the settings of run {record.key}").frames.size
+    if size != experiment.frames.size:
+        raise ConfigError(
+            f"loss.teacher {name!r} looks at frames of {size} pixels, this run at {experiment.frames.size}: give both "
+            "one frames.size"
+        )
+    return run
 
 
 def _outside_code(experiment: Experiment) -> dict[str, str]:
@@ -154,6 +184,11 @@ def method_dependencies(record: RunRecord) -> Dependencies:
     settings = determining_settings(record.config)
     del settings["seed"]
     return Dependencies(settings=settings, data=record.data_hashes)
+
+
+def _encoder_hash(run: RunFolder) -> str:
+    files = [file for file in (run.encoder, run.head) if file.is_file()]
+    return stable_hash([file_fingerprint(file) for file in files]) if files else ""
 
 
 # what was asked for, such as ("data", dataset, recipe, split), to the hashes by name
@@ -206,8 +241,7 @@ class EvaluationDependencies:
         return Dependencies(settings=options.behind(name), data=data)
 
     def _encoder(self) -> str:
-        files = [file for file in (self._run.encoder, self._run.head) if file.is_file()]
-        return stable_hash([file_fingerprint(file) for file in files]) if files else ""
+        return _encoder_hash(self._run)
 
     def _data(self, split: str) -> dict[str, str]:
         """Files by their bytes, captions, and frames: two methods share the first two, whatever frames they take."""

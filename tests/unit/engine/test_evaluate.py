@@ -33,8 +33,8 @@ class CountingEncoder:
         self.seen += texts
         return torch.tensor([[len(text), sum(map(ord, text))] for text in texts])
 
-    def text_tower(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self._embed(tokens.double().sum(dim=1))
+    def read(self, texts: list[str]) -> torch.Tensor:
+        return self._embed(self.tokenize(texts).double().sum(dim=1))
 
     def encode_texts(self, vectors: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"text": vectors}

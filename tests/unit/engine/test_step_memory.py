@@ -50,12 +50,10 @@ class _Linear(nn.Module):
         self.image_size_px = 32
         self.head = MeanPool(8)
 
-    def tokenize(self, texts: list[str]) -> torch.Tensor:
-        return torch.ones(len(texts), 16, dtype=torch.int64)
-
-    def forward(self, frames, augmented, tokens):
+    def forward(self, frames, augmented, texts, supplements):
         assert augmented is None
-        texts, clips = self.words(tokens.float()), self.pixels(frames.flatten(0, 1).flatten(1).float())
+        assert supplements == ()
+        texts, clips = self.words(torch.ones(len(texts), 16)), self.pixels(frames.flatten(0, 1).flatten(1).float())
         return {"text": texts}, {"clip": clips}, {}
 
 
@@ -91,7 +89,7 @@ def test_more_rows_keep_what_was_foreseen(small_encoder) -> None:
     seen: dict[int, torch.Tensor] = {}
     batch = one_row(small_encoder, rows=8)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = small_encoder.eval()(batch.frames, None, small_encoder.tokenize(batch.texts))
+        outputs = small_encoder.eval()(batch.frames, None, batch.texts)
     weights = {parameter.untyped_storage().data_ptr() for parameter in small_encoder.parameters()}
     kept = sum(one.untyped_storage().nbytes() for address, one in seen.items() if address not in weights)
     trained = sum(4 * one.numel() for one in small_encoder.parameters() if one.requires_grad)
@@ -103,11 +101,12 @@ def test_measuring_changes_nothing(tmp_path: Path) -> None:
     encoder = build_dual_encoder(write_pair("timm and bert", tmp_path)).train()
     row = one_row(encoder)
     before, random = copy.deepcopy(encoder.state_dict()), torch.random.get_rng_state()
+    modes = [module.training for module in encoder.modules()]
     measure_step(encoder, row, needs_copies=True, autocast=nullcontext())
     freeze_unused(encoder, row)
     assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), random)
-    assert all(module.training for module in encoder.modules())
+    assert [module.training for module in encoder.modules()] == modes
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from beartype import beartype
 
 from conical.losses import decorrelation
-from conical.losses.comparison import Comparison
+from conical.losses.compared import Comparison
 from conical.losses.decorrelation import channel_decorrelation
 
 # words of each row, of four positions

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from conical.losses.comparison import Comparison
+from conical.losses.compared import Comparison
 from conical.losses.distillation import coarse_distillation, fine_distillation
 
 IDS = torch.tensor([4, 1, 4, 2, 3])

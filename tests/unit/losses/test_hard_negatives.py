@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from conical.losses.comparison import Comparison
+from conical.losses.compared import Comparison
 from conical.losses.contrastive import contrastive_term
 from conical.losses.hard_negatives import neg_nce_term, neg_nce_terms, partial_order_term
 from conical.losses.options import LossOptions

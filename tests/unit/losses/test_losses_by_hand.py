@@ -185,7 +185,7 @@ def test_ceo_refuses_impossible_weights(weights: tuple[float, float, float], mes
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "cea"}, "name must be one of ceo, info_nce; got 'cea'. Did you mean 'ceo'"),
+        ({"name": "cea"}, "name must be one of ceo, info_nce, sigmoid, dmae; got 'cea'. Did you mean 'ceo'"),
         ({"denominator": "none"}, "denominator must be one of negatives, all; got 'none'"),
         ({"tau_va": 101.0}, r"tau_va must be in \[1, 100\], got 101.0"),
         ({"tau_tv": math.nan}, r"tau_tv must be in \[1, 100\], got nan"),

@@ -88,7 +88,7 @@ def test_a_card_from_outside_is_trained_with_its_own_terms_only(lab: ModuleType,
     assert {term: tuple(scores.shape) for term, scores in comparison.similarity.items()} == {"tv": (4, 4)}
     assert comparison.texts["text"].shape == comparison.videos["clip"].shape == (4, 16)
     assert comparison.video_ids.tolist() == batch.video.tolist()
-    assert settings == {"taus": {"tv": 20.0}, "bias": 0.0, "options": experiment.loss}
+    assert settings == {"taus": {"tv": 20.0}, "bias": -10.0, "options": experiment.loss}
 
 
 def test_scales_are_learnt_for_the_terms_of_the_loss_alone(small_encoder) -> None:

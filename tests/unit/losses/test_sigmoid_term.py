@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from conical.losses.comparison import Comparison
+from conical.losses.compared import Comparison
 from conical.losses.options import LossOptions
 from conical.losses.sigmoid import sigmoid_term, sigmoid_terms
 

@@ -39,7 +39,13 @@ class _CaptionedGallery(Protocol):
         if data.has_vectors:
             return cosines(texts.vectors, fuse_gallery(frames["clip"], supplements, weight=weight))
         by_frames = data.once((self.name, "by frames", texts, split), lambda: data.score(texts, frames))
-        by_supplements = cosines(texts.vectors, unit_or_zero(supplements))
+        if data.caption_weight is None:
+            by_supplements = cosines(texts.vectors, unit_or_zero(supplements))
+        else:
+            captioned = data.captioned(split, data.options.gallery_prompts)
+            by_supplements = data.once(
+                (self.name, "by captions", texts, split), lambda: data.score_captions(texts, captioned)
+            )
         return fuse_scores(by_frames, by_supplements, has_supplement=_has_supplement(supplements), weight=weight)
 
     def settings(self, data: EmbeddedData, split: str) -> dict[str, Any]:
@@ -62,12 +68,13 @@ class _CaptionedGallery(Protocol):
         def choose() -> FusionChoice:
             from conical.engine.selection import SelectionSet, choose_fusion_weight
 
+            learnt = data.caption_weight
             val = SelectionSet.of(data.split("val"))
             texts = data.texts(val.texts)
             return choose_fusion_weight(
                 val,
                 scores_at=lambda weight: self._scores(data, texts, "val", weight=weight),
-                weights=data.options.fusion_weights,
+                weights=(*data.options.fusion_weights, *(() if learnt is None else (round(learnt, 4),))),
             )
 
         return data.once((self.name, "fusion"), choose)

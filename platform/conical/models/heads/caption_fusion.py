@@ -93,11 +93,14 @@ class CaptionFusion(Head):
         if "captions" not in clips:
             # the weight gets a gradient, of 0: training on several ranks waits for one from each parameter
             return video + 0.0 * self.caption_weight
-        captions, has_caption = clips["captions"], clips["has_caption"]
+        fused = video + self.caption_weight * (self.caption_similarity(texts, clips) - video)
+        return fused.where(clips["has_caption"].any(dim=1), video)
+
+    def caption_similarity(self, texts: Features, clips: Features) -> Float[Tensor, "text clip"]:
+        """s_caption of every pair."""
+        captions = clips["captions"]
         cosines = cosine_similarity(texts["text"], captions.flatten(0, 1)).unflatten(1, captions.shape[:2])
-        caption = self._select(cosines, has_caption)
-        fused = video + self.caption_weight * (caption - video)
-        return fused.where(has_caption.any(dim=1), video)
+        return self._select(cosines, clips["has_caption"])
 
     def vectors(self, clips: Features) -> Float[Tensor, "clip dim"]:
         """The mean of the frames."""

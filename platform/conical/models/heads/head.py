@@ -65,6 +65,11 @@ class Head(nn.Module):
     needs_patches: ClassVar[bool] = False
     needs_captions: ClassVar[bool] = False
 
+    @property
+    def caption_weight(self) -> Float[Tensor, ""]:
+        """Share of the supplements in the scores, in [0, 1]; of heads that read them."""
+        raise NotImplementedError
+
     def encode_texts(self, texts: Texts) -> Features:
         """Tensors with one row per text; `text` is the sentence embedding, (T, D), of unit length."""
         raise NotImplementedError
@@ -75,6 +80,13 @@ class Head(nn.Module):
 
     def similarity(self, texts: Features, clips: Features) -> Float[Tensor, "text clip"]:
         """Score of every pair, in [-1, 1]: a cosine or a weighted mean of cosines."""
+        raise NotImplementedError
+
+    def caption_similarity(self, texts: Features, clips: Features) -> Float[Tensor, "text clip"]:
+        """Score of every pair by the clips' supplements alone; of heads that read them.
+
+        What a clip without supplements gets means nothing.
+        """
         raise NotImplementedError
 
     def vectors(self, clips: Features) -> Float[Tensor, "clip dim"]:

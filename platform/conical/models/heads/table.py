@@ -33,6 +33,7 @@ class HeadCard:
             keeps torch out until then.
         settings: names and defaults of what `[model.head_settings]` may set.
         is_indexable: whether a clip is one vector, whatever the query, so that an index can hold it.
+        needs_captions: whether it reads the supplements of clips, in training and in `captioned-gallery`.
     """
 
     name: str
@@ -41,7 +42,12 @@ class HeadCard:
     build: str | Callable[..., Head]
     settings: Mapping[str, Setting] = field(default_factory=dict)
     is_indexable: bool = True
+    needs_captions: bool = False
 
+
+# of the transformer over frames, and of the choice of patches in front of it
+_TEMPORAL: Mapping[str, Setting] = {"num_layers": 4, "max_frames": 64, "num_heads": 0, "start": "identity"}
+_SELECTION: Mapping[str, Setting] = {"top_k": 3, "num_samples": 500, "sigma": 0.05}
 
 HEADS: dict[str, HeadCard] = {
     "mean_pool": HeadCard(
@@ -49,6 +55,68 @@ HEADS: dict[str, HeadCard] = {
         summary="the mean of the frame embeddings; no parameters",
         source="Luo et al. 2022 (CLIP4Clip), section 3.3",
         build="conical.models.heads.mean_pool:MeanPool",
+    ),
+    "seq_transformer": HeadCard(
+        name="seq_transformer",
+        summary="the mean of frames behind a transformer over time",
+        source="Luo et al. 2022 (CLIP4Clip), seqTransf",
+        build="conical.models.heads.seq_transformer:SeqTransformer",
+        settings=_TEMPORAL,
+    ),
+    "frame_weights": HeadCard(
+        name="frame_weights",
+        summary="frames weighted by a small network, which a teacher can teach",
+        source="Tian et al. 2024 (TeachCLIP), attentional frame aggregation",
+        build="conical.models.heads.frame_weights:FrameWeights",
+        settings={"sharpness": 10.0, **_TEMPORAL},
+    ),
+    "token_shift_select": HeadCard(
+        name="token_shift_select",
+        summary="the mean of frames that have seen their clip's most telling patches",
+        source="Liu et al. 2022 (TS2-Net), with one vector per clip",
+        build="conical.models.heads.token_shift_select:TokenShiftSelect",
+        settings={**_SELECTION, **_TEMPORAL},
+    ),
+    "text_weighted_select": HeadCard(
+        name="text_weighted_select",
+        summary="frames that have seen their clip's most telling patches, weighted by the text",
+        source="Liu et al. 2022 (TS2-Net), as its code scores",
+        build="conical.models.heads.text_weighted_select:TextWeightedSelect",
+        settings={"frame_scale": 4.0, **_SELECTION, **_TEMPORAL},
+        is_indexable=False,
+    ),
+    "token_wise": HeadCard(
+        name="token_wise",
+        summary="each word with its best frame and each frame with its best word, weighted",
+        source="Wang et al. 2022 (DRL), weighted token-wise interaction",
+        build="conical.models.heads.token_wise:TokenWise",
+        settings={"weight_layers": 2, **_TEMPORAL},
+        is_indexable=False,
+    ),
+    "multi_grained": HeadCard(
+        name="multi_grained",
+        summary="the mean of video-sentence, video-word, sentence-frame and frame-word similarity",
+        source="Ma et al. 2022 (X-CLIP), attention over the similarity matrix",
+        build="conical.models.heads.multi_grained:MultiGrained",
+        settings={"temperature": 0.01, **_TEMPORAL},
+        is_indexable=False,
+    ),
+    "text_conditioned_pool": HeadCard(
+        name="text_conditioned_pool",
+        summary="frames pooled by the attention that each text pays them",
+        source="Gorti et al. 2022 (X-Pool)",
+        build="conical.models.heads.text_conditioned_pool:TextConditionedPool",
+        settings={"dropout": 0.3},
+        is_indexable=False,
+    ),
+    "caption_fusion": HeadCard(
+        name="caption_fusion",
+        summary="the score of the frames mixed with that of the clip's best supplement",
+        source="Wu et al. 2023 (Cap4Video), query-video and query-caption scores",
+        build="conical.models.heads.caption_fusion:CaptionFusion",
+        settings={"init_weight": 0.27, "selection": "max", "scale": 20.0},
+        is_indexable=False,
+        needs_captions=True,
     ),
 }
 
@@ -114,6 +182,8 @@ def build_head(name: str, *, width: int, settings: Mapping[str, Setting] | None 
             f"head {name!r} must build a Head, got {type(head).__name__}: derive it from PoolingHead, see "
             "docs/adding_a_head.md"
         )
+    if head.needs_captions != card.needs_captions:
+        raise ConfigError(f"head {name!r} must say needs_captions = {head.needs_captions} on its card, too")
     _try(head, name, width)
     return head.train()
 
@@ -129,7 +199,7 @@ def _try(head: Head, name: str, width: int) -> None:
 
     clips = Clips(
         frames=some(2, 2, width),
-        patches=some(2, 2, 4, width) if head.needs_patches else None,
+        patches=some(2, 2, 64, width) if head.needs_patches else None,
         captions=some(2, 1, width) if head.needs_captions else None,
         has_caption=torch.ones(2, 1, dtype=torch.bool) if head.needs_captions else None,
     )

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,10 +113,6 @@ class DecodedFrames:
             frames[places[wanted == position]] = decode_payload(
                 payload, codec=self._codec, height=height, width=width, part=part
             )
-
-
-# what training and evaluation take frames from: uint8, (video, frame, height, width, 3)
-Frames: TypeAlias = NDArray[np.uint8] | DecodedFrames
 
 
 @cache

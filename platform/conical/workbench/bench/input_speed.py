@@ -19,8 +19,8 @@ import torch
 from conical.captioning.mix import HUMAN, PromptMix
 from conical.core.records import SampledFrames
 from conical.engine.batches import Batch, BatchPlan, TrainingSet
+from conical.engine.stored_frames import Frames
 from conical.store import FrameRow, FrameStore
-from conical.store.frames.decoded import Frames
 from conical.store.parts import list_parts
 from conical.video import FrameRecipe
 from conical.video.augment import AugmentOptions

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from conical.core.errors import ConfigError
-from conical.losses.comparison import Comparison
+from conical.losses.compared import Comparison
 from conical.losses.distillation import fine_distillation
 from conical.models.heads.frame_weights import FrameWeights
 from conical.models.heads.head import Clips, Texts

@@ -22,6 +22,7 @@ class Comparison:
         video_ids: (B,) integers; rows that share one are the same video and never each other's negatives.
         texts: what the head made of the texts, tensors of B rows by name.
         videos: what the head made of the videos, tensors of B rows by name.
+        weakened: (B,) the score of each text without its weightiest words with its own video; None where no term asks.
         teacher: the same batch as another, fixed model compares it; None where the loss needs none.
     """
 
@@ -29,4 +30,5 @@ class Comparison:
     video_ids: Int[Tensor, " batch"]
     texts: Mapping[str, Tensor] = field(default_factory=dict)
     videos: Mapping[str, Tensor] = field(default_factory=dict)
+    weakened: Float[Tensor, " batch"] | None = None
     teacher: Comparison | None = None
