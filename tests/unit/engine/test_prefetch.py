@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import threading
 import time
 from collections.abc import Iterator
@@ -133,3 +135,8 @@ def test_a_result_is_let_go_when_the_caller_lets_it_go() -> None:
         del held
     assert most <= 3  # the one handed out and two ahead
     assert list(results) == []
+
+
+def test_the_worked_example_is_true() -> None:
+    results = doctest.testmod(importlib.import_module("conical.engine.prefetch"))
+    assert (results.attempted, results.failed) == (1, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from conical.config import Experiment, load_experiment
-from conical.core.errors import ConfigError
+from conical.core.errors import ConfigError, StoreError
 from conical.engine.batches import BatchPlan
 from conical.engine.data import load_evaluation_set, load_training_set
 from conical.engine.embedding import embed_videos
@@ -69,6 +70,18 @@ def test_batches_are_equal_bit_for_bit(small_clip, tmp_path: Path, codec: str, n
                 assert torch.equal(getattr(one, name), getattr(other, name)), name
     assert num == 6 + 4
     assert torch.equal(mapped.longest_row().frames, decoded.longest_row().frames)
+
+
+def test_a_damaged_part_ends_the_batches_in_one_line_and_leaves_no_thread(small_clip, tmp_path: Path) -> None:
+    source = _sources(small_clip, tmp_path, "jpeg")["decode"]
+    plan = _plan(source, _experiment(small_clip, "jpeg", "decode"))
+    (part,) = source.frame_store.path.glob("part-*")
+    content = part.read_bytes()
+    start = content.index(b"\xff\xd8\xff", len(content) // 3)
+    part.write_bytes(content[:start] + bytes(100) + content[start + 100 :])
+    with pytest.raises(StoreError, match=rf"^{part} is damaged \(.*\): delete this file and run ingest again$"):
+        list(plan.batches(0))
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")] == []
 
 
 @pytest.mark.parametrize("codec", CODECS)
