@@ -76,6 +76,10 @@ class Experiment(Options):
             f"optim.batch_size must be a multiple of ray.num_workers = {self.ray.num_workers}, "
             f"got {self.optim.batch_size}",
         )
+        require(
+            self.optim.chunk_size == 0 or self.model.batch_norm == "held",
+            "optim.chunk_size must be 0 where model.batch_norm is 'trained': chunks would be normalised apart",
+        )
         size = self.model.card.image_size_px
         require(
             size in (0, self.frames.size),

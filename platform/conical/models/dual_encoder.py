@@ -23,7 +23,7 @@ from conical.models.fitting import load_clip
 from conical.models.freezing import freeze_matching
 from conical.models.heads import build_head
 from conical.models.heads.head import Clips, Features, Head, Texts
-from conical.models.image_tower import encode_frames, give_patches
+from conical.models.image_tower import encode_frames, give_patches, wide
 from conical.models.low_rank import add_lora, load_plain, merged_state_dict
 from conical.models.options import ModelOptions
 from conical.models.projection import build_projection
@@ -169,8 +169,8 @@ class DualEncoder(nn.Module):
         """What the text tower gives of each text, and of each word where the head asks for them."""
         if self.head.needs_words:
             sentence, words, is_word = encode_words(self.clip, tokens)
-            return Texts(sentence=sentence.float(), words=words.float(), is_word=is_word)
-        return Texts(sentence=encode_tokens(self.clip, tokens).float())
+            return Texts(sentence=wide(sentence), words=wide(words), is_word=is_word)
+        return Texts(sentence=wide(encode_tokens(self.clip, tokens)))
 
     # ---- projections and head
 
