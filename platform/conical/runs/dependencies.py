@@ -99,6 +99,7 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
         teacher=str(find_teacher(experiment, workspace).path) if experiment.loss.teacher and has_supplements else "",
         num_frames=experiment.augment.num_frames,
         map_folder=experiment.ray.frame_map_folder,
+        frame_access=experiment.ray.frame_access,
     )
 
 
