@@ -28,7 +28,7 @@ class DataSource:
         supplement_counts: texts of train that were asked for and written, by prompt.
         head_prompts: prompts whose supplements the head reads.
         teacher: folder of the run that distillation learns from; "": none.
-        num_frames: stored frames of each clip that evaluation looks at; 0: all.
+        num_frames: stored frames of each clip that scoring looks at; 0: all.
         map_folder: where each machine keeps the memory maps of frames, as `frame_map_folder`.
         frame_access: `map`, `decode` or `auto`, as `ray.frame_access`; the frames are the same.
     """
@@ -87,6 +87,10 @@ class DataSource:
         if self.frame_access == "auto" and not store.can_afford_map(video_ids, self.map_place):
             return store.decoded(video_ids)
         return store.memory_map(video_ids, self.map_place)
+
+    def frames_once(self, records: Sequence[VideoRecord]) -> DecodedFrames:
+        """As `frames`, for one pass from the first to the last: no map is made for it."""
+        return self.frame_store.decoded([record.video_id for record in records])
 
     def frames_hash(self, records: Sequence[VideoRecord]) -> str:
         """Hash of the stored frames of some videos, which are sorted by id."""

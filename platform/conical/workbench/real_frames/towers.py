@@ -26,13 +26,13 @@ _IMAGE_TOWER = "tf_efficientnet_lite0"
 _TEXT_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 _CONFIG = {
     "model_cfg": {
-        # of the image tower; open_clip asks for it, and nothing here depends on it
-        "embed_dim": 1280,
+        # of the text tower, which then gets no projection
+        "embed_dim": 384,
         "vision_cfg": {
             "timm_model_name": _IMAGE_TOWER,
             "timm_model_pretrained": False,
             "timm_pool": "avg",
-            "timm_proj": None,
+            "timm_proj": "none",
             "image_size": 224,
         },
         "text_cfg": {
