@@ -150,7 +150,7 @@ def list_(
     what: Annotated[str, typer.Argument(help=f"One of {', '.join(LISTINGS)}.")],
     debug: Debug = False,
 ) -> None:
-    """What can be chosen: datasets, models, captioners, prompts, losses, extra terms, heads; or the runs of the workspace."""
+    """What can be chosen (datasets, models, captioners, prompts, losses, extras, heads), or what runs there are."""
     if what not in LISTINGS:
         raise ConfigError(f"list takes one of {', '.join(LISTINGS)}; got {what!r}.{did_you_mean(what, LISTINGS)}")
     listing = LISTINGS[what]()
