@@ -42,11 +42,12 @@ def rotate_and_flip(
         threads = torch.get_num_threads()
         at_once = threads * math.ceil(_NUMBERS_AT_ONCE / frames[0].numel() / threads)
     grid = F.affine_grid(_output_to_input(degrees, flip), [num_clips, 1, height, width], align_corners=False)
-    turned = torch.empty(num_clips, num_frames, 3, height, width, dtype=torch.uint8, device=frames.device)
-    pixels = torch.empty(min(at_once, num_clips), *turned.shape[1:], device=frames.device)
+    # in memory as frames are, channels last: a convolution takes the copies no slower than the originals
+    turned = torch.empty_like(frames, memory_format=torch.contiguous_format)
+    pixels = torch.empty(min(at_once, num_clips), num_frames, 3, height, width, device=frames.device)
     for part in zip(*(each.split(at_once) for each in (frames, grid, turned)), strict=True):
         _resample(*part, pixels=pixels)
-    return turned.permute(0, 1, 3, 4, 2)
+    return turned
 
 
 def _output_to_input(degrees: Tensor, flip: Tensor) -> Tensor:
@@ -59,9 +60,9 @@ def _output_to_input(degrees: Tensor, flip: Tensor) -> Tensor:
 
 
 def _resample(frames: Tensor, grid: Tensor, out: Tensor, *, pixels: Tensor) -> None:
-    """Fill `out`, channels first, with frames sampled bilinearly; `pixels` is room for them in float32."""
+    """Fill `out` with frames sampled bilinearly; `pixels` is room for them in float32."""
     # frames of a clip share its grid: as channels of one image they are sampled in one go
-    image = pixels[: len(out)].copy_(frames.permute(0, 1, 4, 2, 3)).flatten(1, 2)
-    sampled = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    image = pixels[: len(out)].copy_(frames.permute(0, 1, 4, 2, 3))
+    sampled = F.grid_sample(image.flatten(1, 2), grid, mode="bilinear", padding_mode="border", align_corners=False)
     # a weighted mean of levels rounds to a level
-    out.copy_(sampled.round_().view(out.shape))
+    out.copy_(sampled.round_().view(image.shape).permute(0, 1, 3, 4, 2))

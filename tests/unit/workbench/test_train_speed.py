@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -17,9 +19,9 @@ def test_the_steps_agree_and_the_page_shows_each_ratio():
     result = bench_train(TINY, rows=3, frames=2, rounds=1, steps=2)
     assert result["what"] == "3 rows of 2 frames of 64 px, captions of 10 words, 1 rounds"
     assert all(value > 0 for value in (*result["seconds"].values(), *result["ratios"].values()))
-    page = train_page({"tiny": result})
+    page = train_page({"tiny": result, "other": {**result, "ratios": {}}})
     for what, value in result["ratios"].items():
-        assert f"| {what} | {value:.3f} |" in page
+        assert f"| {what} | {value:.3f} |  |" in page
 
 
 def test_the_plain_copies_are_ours():
@@ -50,7 +52,7 @@ def test_a_step_is_measured_in_a_process_of_its_own():
     assert f"| tiny CLIP, ceo, 4 rows of 2 frames | {how} | {found['peak_mb'] / 1e3:.2f} |" in memory_page([found])
 
 
-def test_a_step_that_fails_says_why():
-    case = StepCase(model="tiny-clip", weights="", loss="ceo", rows=0, frames=2)
-    with pytest.raises(RuntimeError, match="ended with 1"):
-        measure_in_child(case, num_threads=1)
+def test_a_step_that_fails_says_how(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match=r"the step StepCase\(.*rows=4.*\) ended with 1"):
+        measure_in_child(StepCase(model="tiny-clip", weights="", loss="ceo", rows=4, frames=2), num_threads=1)

@@ -41,11 +41,14 @@ _RATIOS = (
 _WAITING = "time that training waits for batches: share"
 
 
-def bench_train(name: str, *, rows: int, frames: int, rounds: int = 5, steps: int = 4) -> dict[str, Any]:
+def bench_train(
+    name: str, *, rows: int, frames: int, rounds: int = 5, steps: int = 4, has_bfloat16: bool = False
+) -> dict[str, Any]:
     """Time what a step is made of on one batch of noise, and a few steps on batches from a memory map.
 
     Each round goes once through all ways; a ratio is the median over the rounds of the quotients within each, so that
-    other work on the machine, which comes and goes, weighs on both sides.
+    other work on the machine, which comes and goes, weighs on both sides. Times are those of this process on all cores:
+    work beside it takes cores away, and what is left of a wall time is chance.
 
     Args:
         name: a model of `train_models`.
@@ -53,17 +56,18 @@ def bench_train(name: str, *, rows: int, frames: int, rounds: int = 5, steps: in
         frames: of each row.
         rounds: through all ways, after one to warm up.
         steps: of the loop over the memory map.
+        has_bfloat16: time that precision too; a CPU without it takes some 30 times as long.
 
     Returns:
-        `what`, `num_threads`, median `seconds` by way, and `ratios`.
+        `what`, `num_threads`, median CPU `seconds` by way, and `ratios`.
     """
     with tempfile.TemporaryDirectory() as folder:
         encoder = build_dual_encoder(write_train_model(name, Path(folder)))
         batch = random_batch(rows=rows, frames=frames, size=encoder.image_size_px)
-        ways = {**_steps(encoder, batch), **_parts(encoder, batch)}
+        ways = {**_steps(encoder, batch, has_bfloat16=has_bfloat16), **_parts(encoder, batch)}
         seconds = interleaved(ways, rounds=rounds)
         waiting = _waiting_share(encoder, Path(folder), rows=rows, frames=frames, steps=steps)
-    ratios = {what: median_quotient(seconds[over], seconds[under]) for what, over, under in _RATIOS}
+    ratios = {what: median_quotient(seconds[over], seconds[under]) for what, over, under in _RATIOS if over in seconds}
     return {
         "what": f"{rows} rows of {frames} frames of {encoder.image_size_px} px, captions of 10 words, {rounds} rounds",
         "num_threads": torch.get_num_threads(),
@@ -73,14 +77,14 @@ def bench_train(name: str, *, rows: int, frames: int, rounds: int = 5, steps: in
 
 
 def interleaved(ways: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
-    """Wall times of each way, one a round; a round before them warms up."""
+    """CPU times of each way, one a round; a round before them warms up."""
     times: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds + 1):
         for way, work in ways.items():
-            started = time.perf_counter()
+            started = time.process_time()
             work()
             if number:
-                times[way].append(time.perf_counter() - started)
+                times[way].append(time.process_time() - started)
     return times
 
 
@@ -96,20 +100,22 @@ def median_quotient(over: Sequence[float], under: Sequence[float]) -> float:
 def train_page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """A column per model."""
     heads = [f"{name}: {result['what']}; {result['num_threads']} threads" for name, result in results.items()]
-    rows = [
-        [what, *(f"{result['ratios'][what]:.3f}" for result in results.values())]
-        for what in next(iter(results.values()))["ratios"]
-    ]
-    seconds = [
-        [way, *(f"{result['seconds'][way]:.3f}" for result in results.values())]
-        for way in next(iter(results.values()))["seconds"]
+    tables = [
+        markdown_table(
+            (kind, *results), [[line, *(_number(result[key], line) for result in results.values())] for line in lines]
+        )
+        for kind, key in (("ratio", "ratios"), ("median CPU seconds", "seconds"))
+        if (lines := list(dict.fromkeys(line for result in results.values() for line in result[key])))
     ]
     listed = "\n".join(f"- {head}" for head in heads)
-    tables = (markdown_table(("ratio", *results), rows), markdown_table(("median seconds", *results), seconds))
     return "\n\n".join((listed, *tables)) + "\n"
 
 
-def _steps(encoder: DualEncoder, batch: Batch) -> dict[str, Callable[[], object]]:
+def _number(values: Mapping[str, float], line: str) -> str:
+    return f"{values[line]:.3f}" if line in values else ""
+
+
+def _steps(encoder: DualEncoder, batch: Batch, *, has_bfloat16: bool) -> dict[str, Callable[[], object]]:
     """Whole updates; ours and the plain ones have the same loss, or this raises."""
     objectives = {loss: Objective(encoder, loss_of(loss)).train() for loss in _LOSSES}
     plain = {loss: PlainStep(encoder, loss=loss) for loss in _LOSSES}
@@ -122,13 +128,13 @@ def _steps(encoder: DualEncoder, batch: Batch) -> dict[str, Callable[[], object]
     step = Step(optimiser=optimiser, max_grad_norm=1.0)
     low = Step(optimiser=optimiser, max_grad_norm=1.0, autocast=torch.autocast("cpu", dtype=torch.bfloat16))
     info_nce, ceo = (objectives[loss] for loss in _LOSSES)
-    return {
+    ways: dict[str, Callable[[], object]] = {
         "info_nce ours": lambda: step(info_nce, info_nce, batch, number=0),
         "info_nce plain": lambda: plain["info_nce"](batch),
         "ceo ours": lambda: step(ceo, ceo, batch, number=0),
         "ceo plain": lambda: plain["ceo"](batch),
-        "ceo bfloat16": lambda: low(ceo, ceo, batch, number=0),
     }
+    return ways | ({"ceo bfloat16": lambda: low(ceo, ceo, batch, number=0)} if has_bfloat16 else {})
 
 
 def _parts(encoder: DualEncoder, batch: Batch) -> dict[str, Callable[[], object]]:
