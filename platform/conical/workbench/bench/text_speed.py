@@ -16,7 +16,7 @@ from conical.models.text_reader import build_text_reader
 from conical.models.text_tower import encode_tokens, used_positions
 from conical.workbench.bench.harness import best_seconds, markdown_table
 
-_WORDS = tuple(f"word{number}" for number in range(1000))
+WORDS = tuple(f"word{number}" for number in range(1000))
 _MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 # of MiniLM-L6
 _SIZES: dict[str, Any] = {
@@ -45,7 +45,7 @@ def bench_text_tower(*, num_captions: int = 64, num_words: int = 10, positions: 
         torch.manual_seed(0)
         clip = open_clip.create_model(known_name(options), pretrained_text=False).eval()
         reader = build_text_reader(options)
-    texts = [" ".join(_WORDS[(row * num_words + word) % len(_WORDS)] for word in range(num_words)) for row in range(64)]
+    texts = [" ".join(WORDS[(row * num_words + word) % len(WORDS)] for word in range(num_words)) for row in range(64)]
     texts = (texts * (num_captions // 64 + 1))[:num_captions]
     inner = reader.tokenizer.tokenizer
 
@@ -94,18 +94,23 @@ def text_page(results: dict[str, dict[str, Any]]) -> str:
     return f"Captions per second, in brackets the ratio to the plain loop.\n\n{markdown_table(header, rows)}\n"
 
 
-def _write_model(folder: Path, *, positions: int) -> ModelOptions:
+def write_text_tower(folder: Path, *, positions: int) -> None:
+    """Folder `bert` with the config of a tower of MiniLM-L6's size and a tokenizer of `WORDS`; no weights."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, PreTrainedTokenizerFast
 
     BertConfig(vocab_size=2000, max_position_embeddings=positions, **_SIZES).save_pretrained(folder / "bert")
-    plain = Tokenizer(models.WordLevel({word: place for place, word in enumerate((*_MARKS, *_WORDS))}, "[UNK]"))
+    plain = Tokenizer(models.WordLevel({word: place for place, word in enumerate((*_MARKS, *WORDS))}, "[UNK]"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
     around = [(mark, plain.token_to_id(mark)) for mark in ("[CLS]", "[SEP]")]
     plain.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
     PreTrainedTokenizerFast(
         tokenizer_object=plain, pad_token="[PAD]", unk_token="[UNK]", model_max_length=positions
     ).save_pretrained(folder / "bert")
+
+
+def _write_model(folder: Path, *, positions: int) -> ModelOptions:
+    write_text_tower(folder, positions=positions)
     vision = {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16}
     text = {"hf_model_name": "bert", "hf_tokenizer_name": "bert", "hf_pooler_type": "mean_pooler"}
     config = {
