@@ -39,7 +39,7 @@ Captions = Annotated[
 NumFrames = Annotated[int | None, typer.Option(help="With --on: frames a video; without it the run's number.")]
 Splits = Annotated[list[str] | None, typer.Option(help="With --on: test, the default, or val; may be repeated.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="With --on: go on without absent videos.")]
-AsJson = Annotated[bool, typer.Option("--json", help="With --on: print the numbers as JSON, all else as errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="With --on: JSON alone on standard output.")]
 
 
 def evaluate(
