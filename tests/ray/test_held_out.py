@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import conical
+from conical.core.errors import ProtocolError
 from conical.on_ray.evaluate_on import evaluate_on
 from conical.runs.other_dataset import OtherDataset
 from conical.store import FrameStore
@@ -51,3 +52,9 @@ def test_images_are_decoded_for_the_scored_split_alone(small_clip, tmp_path: Pat
     # nothing is decoded again, and nothing scored
     again = evaluate_on(run, workspace, RecordingTracker(), options, asked)
     assert (again.frames.ok, again.frames.skipped, len(again.record.looks)) == (0, 3, 1)
+    # other pictures under the same names
+    (root / "frames" / "v1" / "000.png").write_bytes((root / "frames" / "v2" / "000.png").read_bytes())
+    with pytest.raises(ProtocolError, match=r"was scored on other files of test, frames of test: --repeat scores"):
+        evaluate_on(run, workspace, RecordingTracker(), options, asked)
+    repeated = evaluate_on(run, workspace, RecordingTracker(), options, asked, repeat=True)
+    assert len(repeated.record.looks) == 2

@@ -127,7 +127,7 @@ def _read_json(path: Path) -> Iterator[_Entry]:
 def _from_item(item: Any, where: str) -> _Entry:
     fields = item if isinstance(item, dict) else {}
     said = fields.get("captions", fields.get("caption"))
-    captions = said if isinstance(said, list) else [said]
+    captions: list[Any] = said if isinstance(said, list) else [said]
     texts = (*captions, fields.get("video_id"), fields.get("split", ""))
     if not all(isinstance(text, str) for text in texts):
         raise DataError(f"{where} must have texts video_id and caption, or a list captions, got {str(item)[:80]!r}")

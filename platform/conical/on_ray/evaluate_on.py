@@ -118,7 +118,8 @@ def evaluate_on(
         if stored is not None:  # before frames are decoded for nothing
             refuse_stale_on(stored, Dependencies(settings=now.settings(name), data={}), run, root=root)
     scored_splits = [one for one in dataset.records if one.split in options.splits]
-    frames = ingest(on, workspace, report, dataset=dataclasses.replace(dataset, records=scored_splits))
+    # files are hashed: a number is shown as the answer for these bytes
+    frames = ingest(on, workspace, report, dataset=dataclasses.replace(dataset, records=scored_splits), verify=True)
     for name, stored in found.items():
         if stored is not None:
             refuse_stale_on(stored, now.of(name), run, root=root)

@@ -96,14 +96,19 @@ def refuse_other_options(options: EvaluateOptions) -> None:
     """
     if others := [protocol.name for protocol in options.protocol_rows if protocol.name != "raw"]:
         raise ProtocolError(
-            f"another dataset is scored under raw only, got {', '.join(others)}: supplements belong to the run's own"
+            f"another dataset is scored under raw only, got {', '.join(others)}: supplements belong to the run's own "
+            "(--protocol raw)"
         )
     if banks := [family.name for family in options.family_rows if family.needs_bank]:
         raise ProtocolError(
-            f"another dataset is scored without a bank of train captions, got {', '.join(banks)}: leave it out"
+            f"another dataset is scored without a bank of train captions, got {', '.join(banks)}: leave it out "
+            "(--set evaluate.families=[])"
         )
     if options.subsets:
-        raise ProtocolError(f"another dataset is scored whole, got subset {', '.join(options.subsets)}: leave it out")
+        raise ProtocolError(
+            f"another dataset is scored whole, got subset {', '.join(options.subsets)}: leave it out "
+            "(--set evaluate.subsets=[])"
+        )
     if strange := [split for split in options.splits if split not in _SPLITS]:
         raise ProtocolError(f"another dataset is scored on {' or '.join(_SPLITS)}, got {', '.join(strange)}")
 
