@@ -209,7 +209,8 @@ def _described(scored: EvaluationRecord, on: Experiment, *, frames: IngestSummar
         "num_padded": frames.padded,
         "test_looks": looks,
     }
-    padded = f", in {frames.padded:,} videos the last one repeated" if frames.padded else ""
+    videos = "video" if frames.padded == 1 else "videos"
+    padded = f", in {frames.padded:,} {videos} the last one repeated" if frames.padded else ""
     note = f"on {on.dataset.root}, {on.frames.num_frames} frames a video{padded}"
     return dataclasses.replace(
         scored,

@@ -167,7 +167,7 @@ def test_padding_and_a_missing_list_are_said(bench) -> None:
     assert found.notes == ("captions.json is read without splits: all 4 videos are test",)
     assert found.frames.padded == 1
     assert found.evaluations[0].settings_note == (
-        f"on {bench.root}, 4 frames a video, in 1 videos the last one repeated"
+        f"on {bench.root}, 4 frames a video, in 1 video the last one repeated"
     )
 
 
