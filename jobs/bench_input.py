@@ -1,4 +1,7 @@
-"""Batches/s out of the frame store beside a memory copy and stored JPEG: `python jobs/bench_input.py`."""
+"""Batches/s out of the frame store, mapped, decoded ahead and in a plain loop: `python jobs/bench_input.py`.
+
+Sizes follow in this order where others are wanted: clips, rows of a batch.
+"""
 
 import json
 import sys
@@ -13,7 +16,8 @@ from conical.workbench.bench.input_speed import bench_input, input_page
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        result = bench_input(Path(folder))
+        sizes = dict(zip(("num_videos", "batch_size"), map(int, sys.argv[1:]), strict=False))
+        result = bench_input(Path(folder), **sizes)
     pages = ROOT / "docs" / "benchmarks"
     print(json.dumps(result, indent=1))
     print(page := input_page(result))

@@ -17,16 +17,18 @@ PLATFORM = Path(__file__).parents[2] / "platform"
 TOLERANCE = 1e-6
 
 
-def run_ranks(ranks: int, folder: Path) -> list[dict[str, dict[str, torch.Tensor]]]:
+def run_ranks(
+    ranks: int, folder: Path, *, program: str = gloo_worker.__file__
+) -> list[dict[str, dict[str, torch.Tensor]]]:
     """Start the ranks, wait, and load what each wrote."""
-    environment = {**os.environ, "PYTHONPATH": str(PLATFORM), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(PLATFORM), str(PLATFORM.parent / "tests")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     if Path("/sys/class/net/lo").exists():
         # otherwise gloo looks the host's name up, which a sandbox may not resolve
         environment["GLOO_SOCKET_IFNAME"] = "lo"
-    program = [sys.executable, gloo_worker.__file__]
     processes = [
         subprocess.Popen(
-            [*program, str(number), str(ranks), str(folder)],
+            [sys.executable, program, str(number), str(ranks), str(folder)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -88,6 +88,16 @@ def _losses() -> _Listing:
     )
 
 
+def _extras() -> _Listing:
+    from conical.losses import EXTRAS
+
+    return _Listing(
+        header=("name", "what it does", "source"),
+        body=[(name, card.summary, card.source) for name, card in EXTRAS.items()],
+        note="loss.extra, a weight for each: --set loss.extra.decorrelation=0.001",
+    )
+
+
 def _heads() -> _Listing:
     from conical.models import HEADS
 
@@ -130,6 +140,7 @@ LISTINGS: dict[str, Callable[[], _Listing]] = {
     "captioners": _captioners,
     "prompts": _prompts,
     "losses": _losses,
+    "extras": _extras,
     "heads": _heads,
     "runs": _runs,
 }
@@ -139,7 +150,7 @@ def list_(
     what: Annotated[str, typer.Argument(help=f"One of {', '.join(LISTINGS)}.")],
     debug: Debug = False,
 ) -> None:
-    """What can be chosen: datasets, models, captioners, prompts, losses, heads; or the runs of the workspace."""
+    """What can be chosen (datasets, models, captioners, prompts, losses, extras, heads), or what runs there are."""
     if what not in LISTINGS:
         raise ConfigError(f"list takes one of {', '.join(LISTINGS)}; got {what!r}.{did_you_mean(what, LISTINGS)}")
     listing = LISTINGS[what]()

@@ -67,10 +67,21 @@ def _describe(fault: Mapping[str, Any], owner: type) -> str:
         parent, allowed = _keys_at(fault["loc"][:-1], owner)
         key = str(fault["loc"][-1])
         where = f" in [{parent}]" if parent else ""
-        return f"unknown key {path!r}: allowed{where} are {', '.join(allowed)}.{did_you_mean(key, allowed)}"
+        advice = _advice(key) or did_you_mean(key, allowed)
+        return f"unknown key {path!r}: allowed{where} are {', '.join(allowed)}.{advice}"
     if fault["type"] == "value_error":
         return _with_path(str(fault["ctx"]["error"]), fault["loc"], owner)
     return f"{path} must be {fault['msg'].removeprefix('Input should be ')}, got {fault['input']!r}"
+
+
+def _advice(key: str) -> str:
+    """What to do in the place of a setting that there is not, and why not."""
+    if "accum" in key.lower():
+        return (
+            " Gradients are not accumulated over batches, since each of its batches would have its own, fewer "
+            "negatives: use optim.chunk_size, which gives the gradient of the whole batch in little memory"
+        )
+    return ""
 
 
 def _with_path(message: str, location: Sequence[Any], owner: type) -> str:

@@ -76,16 +76,22 @@ class Experiment(Options):
             f"optim.batch_size must be a multiple of ray.num_workers = {self.ray.num_workers}, "
             f"got {self.optim.batch_size}",
         )
+        require(
+            self.optim.chunk_size == 0 or self.model.batch_norm == "held",
+            "optim.chunk_size must be 0 where model.batch_norm is 'trained': chunks would be normalised apart",
+        )
         size = self.model.card.image_size_px
         require(
             size in (0, self.frames.size),
             f"frames.size must be {size}, the side of {self.model.name}'s images, got {self.frames.size}",
         )
-        require(
-            self.augment.num_frames <= self.frames.num_frames,
-            f"augment.num_frames must be at most frames.num_frames = {self.frames.num_frames}, "
-            f"got {self.augment.num_frames}: lower it or raise frames.num_frames and ingest again",
-        )
+        for name in ("num_frames", "num_scored_frames"):
+            taken = getattr(self.augment, name)
+            require(
+                taken <= self.frames.num_frames,
+                f"augment.{name} must be at most frames.num_frames = {self.frames.num_frames}, got {taken}: lower it "
+                "or raise frames.num_frames and ingest again",
+            )
         known = dotted_names(type(self))
         for key in self.tune.space:
             require(key in known, f"tune.space.{key} is not a setting.{did_you_mean(key, known)}")

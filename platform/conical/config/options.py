@@ -84,6 +84,10 @@ class RayOptions(Options):
         frame_map_folder: where each machine keeps the array of frames that its processes share: an absolute path on a
             local disk. "": `cache` of the workspace, or, where that is on a file system of several machines, a folder
             of the user's below the temporary folder.
+        frame_access: how training and evaluation come by the frames; the numbers are equal. `map`: from that array,
+            the fastest, with every frame on disk once more, uncompressed. `decode`: from the stored parts, each clip
+            when its batch is made, for data too large for an array. `auto`: for each split `map` where its array is
+            there already or would take at most 20 GB and half of the free disk, else `decode`.
     """
 
     num_workers: int = 2
@@ -93,6 +97,7 @@ class RayOptions(Options):
     num_captioners: int = 2
     decode_deadline_seconds: float = 60.0
     frame_map_folder: str = ""
+    frame_access: str = "auto"
 
     def __post_init__(self) -> None:
         require(self.num_workers >= 1, f"num_workers must be >= 1, got {self.num_workers}")
@@ -106,6 +111,7 @@ class RayOptions(Options):
             self.frame_map_folder == "" or Path(self.frame_map_folder).is_absolute(),
             f"frame_map_folder must be an absolute path, got {self.frame_map_folder!r}",
         )
+        require_choice("frame_access", self.frame_access, ("auto", "map", "decode"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,13 @@ from torch import Tensor
 from conical.captioning.mix import HUMAN, PromptMix
 from conical.core.errors import ConfigError, DataError
 from conical.core.seeds import generator
-from conical.engine.stored_frames import require_stored
+from conical.engine.prefetch import prefetch
+from conical.engine.stored_frames import Frames, require_stored
 from conical.store.feature_files import ShardedArray
 from conical.video.augment import AugmentOptions
+
+# one that waits, and one in the making: where frames are decoded, their threads pass from one batch to the next at once
+_BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +34,15 @@ class TrainingSet:
     """Frames and texts of the training split.
 
     Args:
-        frames: uint8, (video, frame, height, width, 3), usually a memory map shared by all processes of a machine; or
-            float, (video, frame, width), what a frozen image tower gives of them.
+        frames: uint8, (video, frame, height, width, 3), a memory map shared by all processes of a machine or decoded
+            when a batch asks for them; or float, (video, frame, width), what a frozen image tower gives of them.
         copies: the latter of each of a clip's transformed copies; empty where those are still to be made.
         texts: a video's texts by source (`human`, `A`, ...); each text is the tuple of its pieces, none longer than
             the text tower takes.
         supplements: texts of each video, in pieces, for a head that reads them; empty for others.
     """
 
-    frames: NDArray[Any] | ShardedArray
+    frames: Frames
     texts: Sequence[Mapping[str, Sequence[tuple[str, ...]]]]
     copies: Sequence[NDArray[Any] | ShardedArray] = ()
     supplements: Sequence[tuple[str, ...]] = ()
@@ -142,19 +146,12 @@ class BatchPlan:
         return generator(self.seed, "order", epoch).permutation(len(self.data.texts) * self.rows_per_video)
 
     def batches(self, epoch: int, *, first_step: int = 0) -> Iterator[Batch]:
-        """This rank's share of each step's batch, the next one prepared while the present one is used."""
+        """This rank's share of each step's batch, two more of them made while one is used."""
         share = self.batch_size // self.world_size
         order = self.row_numbers(epoch)
         starts = [step * self.batch_size + self.rank * share for step in range(first_step, self.steps_per_epoch)]
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            pending = None
-            for start in starts:
-                following = pool.submit(self._assemble, epoch, order[start : start + share])
-                if pending is not None:
-                    yield pending.result()
-                pending = following
-            if pending is not None:
-                yield pending.result()
+        shares = (order[start : start + share] for start in starts)
+        return prefetch(partial(self._assemble, epoch), shares, depth=_BATCHES_AHEAD)
 
     def longest_row(self) -> Batch:
         """One row with the longest text there is, to try a step on; no random number of training is used."""

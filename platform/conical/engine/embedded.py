@@ -95,7 +95,7 @@ class EmbeddedData:
     def caption_weight(self) -> float | None:
         """The learnt share of the supplements in a head's scores; None of a head that does not read them."""
         head = self._encoder.head
-        return float(head.caption_weight) if head.needs_captions else None
+        return float(head.caption_weight.detach()) if head.needs_captions else None
 
     @property
     def has_vectors(self) -> bool:

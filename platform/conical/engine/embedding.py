@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from conical.core.errors import DataError
 from conical.distributed import gather_rows, max_over_ranks, rank, world_size
-from conical.engine.stored_frames import ChosenFrames
+from conical.engine.stored_frames import ChosenFrames, Frames
 from conical.models.dual_encoder import DualEncoder
 from conical.models.heads.head import Features, PoolingHead
-from conical.store.feature_files import ShardedArray
 
 # pairs scored at once by a head that keeps something per pair: 64 x 256 pairs of 512 numbers take 34 MB
 _TEXTS_AT_ONCE, _CLIPS_AT_ONCE = 64, 256
@@ -39,7 +38,7 @@ class EvaluationSet:
 
     split: str
     video_ids: tuple[str, ...]
-    frames: NDArray[Any] | ShardedArray | ChosenFrames
+    frames: Frames | ChosenFrames
     texts: tuple[tuple[str, ...], ...]
     text_video: NDArray[np.int64]
 
@@ -79,7 +78,7 @@ class EmbeddedTexts:
 
 def embed_videos(
     encoder: DualEncoder,
-    frames: NDArray[Any] | ShardedArray | ChosenFrames,
+    frames: Frames | ChosenFrames,
     *,
     batch_size: int,
     supplements: Sequence[tuple[str, ...]] | None = None,
@@ -92,7 +91,7 @@ def embed_videos(
         supplements: texts of each clip, for a head that reads them.
     """
     own = [()] * len(frames) if supplements is None else supplements
-    first, number = _first_of_equals((_digest(frames[index]), own[index]) for index in range(len(frames)))
+    first, number = _first_of_equals(zip(_digests(frames, batch_size), own, strict=True))
 
     def embed(part: slice, device: torch.device) -> Features:
         clips = encoder.image_tower(torch.from_numpy(np.array(frames[first[part]])).to(device))
@@ -193,6 +192,12 @@ def _first_of_equals(keys: Iterable[Hashable]) -> tuple[NDArray[np.int64], NDArr
 
 def _rows_as_bytes(tensor: torch.Tensor) -> list[bytes]:
     return [_digest(row) for row in tensor.numpy()]
+
+
+def _digests(frames: Frames | ChosenFrames, batch_size: int) -> Iterator[bytes]:
+    """One of each clip; a batch of clips is read at once, which decodes them side by side."""
+    for first in range(0, len(frames), batch_size):
+        yield from map(_digest, frames[first : first + batch_size])
 
 
 def _digest(array: NDArray[Any]) -> bytes:

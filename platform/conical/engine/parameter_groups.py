@@ -22,6 +22,7 @@ from conical.engine.tower_depth import depths_from_top, place_in_tower
 
 # parts of an objective that no checkpoint of a CLIP brings
 FRESH = ("head.", "image_projection.", "text_projection.", "scales.")
+_LOW_RANK = ".lora_"
 # a computed weight (LoRA) is judged by the name of the weight
 _PARAMETRIZED = re.compile(r"parametrizations\.(\w+)\.(?:original\d*|\d+\.\w+)$")
 _UNDECAYED = re.compile(
@@ -86,7 +87,7 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
 
 
 def _default_rate(name: str, options: OptimOptions) -> float:
-    is_fresh = name.startswith(FRESH)
+    is_fresh = name.startswith(FRESH) or _LOW_RANK in name
     return options.new_learning_rate if is_fresh and options.new_learning_rate > 0 else options.learning_rate
 
 

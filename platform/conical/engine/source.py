@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conical.core.errors import DataError
 from conical.core.records import CaptionRecord, SupplementCount, VideoRecord
-from conical.engine.stored_frames import ChosenFrames, scored_frames
+from conical.engine.stored_frames import ChosenFrames, Frames, scored_frames
 from conical.store import CaptionLedger, FrameStore, Workspace, read_manifest
+from conical.store.frames.decoded import DecodedFrames
 from conical.store.frames.place import frame_map_folder
 
 
@@ -26,8 +28,9 @@ class DataSource:
         supplement_counts: texts of train that were asked for and written, by prompt.
         head_prompts: prompts whose supplements the head reads.
         teacher: folder of the run that distillation learns from; "": none.
-        num_frames: stored frames of each clip that evaluation looks at; 0: all.
+        num_frames: stored frames of each clip that scoring looks at; 0: all.
         map_folder: where each machine keeps the memory maps of frames, as `frame_map_folder`.
+        frame_access: `map`, `decode` or `auto`, as `ray.frame_access`; the frames are the same.
     """
 
     workspace: str
@@ -39,6 +42,7 @@ class DataSource:
     teacher: str = ""
     num_frames: int = 0
     map_folder: str = ""
+    frame_access: str = "auto"
 
     @property
     def _workspace(self) -> Workspace:
@@ -71,9 +75,22 @@ class DataSource:
             raise DataError(f"split {split!r} of dataset {self.dataset!r} is empty: no video of it has frames")
         return sorted(found, key=lambda record: record.video_id)
 
-    def frames(self, records: Sequence[VideoRecord]) -> np.ndarray:
-        """uint8 (video, frame, height, width, 3), a read-only map shared by all processes of this machine."""
-        return self.frame_store.memory_map([record.video_id for record in records], self.map_place)
+    def frames(self, records: Sequence[VideoRecord]) -> NDArray[np.uint8] | DecodedFrames:
+        """uint8 (video, frame, height, width, 3): a read-only map shared by all processes of this machine, or decoded.
+
+        Raises:
+            StoreError: a video has no frames, a part is damaged, or there is no room for a map that was asked for.
+        """
+        store, video_ids = self.frame_store, [record.video_id for record in records]
+        if self.frame_access == "decode":
+            return store.decoded(video_ids)
+        if self.frame_access == "auto" and not store.can_afford_map(video_ids, self.map_place):
+            return store.decoded(video_ids)
+        return store.memory_map(video_ids, self.map_place)
+
+    def frames_once(self, records: Sequence[VideoRecord]) -> DecodedFrames:
+        """As `frames`, for one pass from the first to the last: no map is made for it."""
+        return self.frame_store.decoded([record.video_id for record in records])
 
     def frames_hash(self, records: Sequence[VideoRecord]) -> str:
         """Hash of the stored frames of some videos, which are sorted by id."""
@@ -84,7 +101,7 @@ class DataSource:
         """Folder of the arrays that the processes of this machine share."""
         return frame_map_folder(self.map_folder, cache=self._workspace.cache)
 
-    def scored_frames(self, records: Sequence[VideoRecord]) -> np.ndarray | ChosenFrames:
+    def scored_frames(self, records: Sequence[VideoRecord]) -> Frames | ChosenFrames:
         """As `frames`, with only those of each clip that evaluation looks at.
 
         Raises:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conical.core.errors import ConfigError
 from conical.store.feature_files import ShardedArray
+from conical.store.frames.decoded import DecodedFrames
 from conical.video import segment_centre
 
-Frames = TypeVar("Frames", bound=NDArray[Any] | ShardedArray)
+# what clips are taken from, (video, frame, ...): pixels, or what a frozen image tower gives of them
+Frames: TypeAlias = NDArray[Any] | ShardedArray | DecodedFrames
 
 
 class ChosenFrames:
     """The same few frames of every clip, read only when a clip is asked for; indexed like the array it stands for.
 
     Args:
-        frames: (video, frame, ...): usually a memory map of pixels that does not fit in memory.
+        frames: (video, frame, ...): usually pixels that do not fit in memory, mapped or decoded when asked for.
         positions: which frames of each clip.
     """
 
-    def __init__(self, frames: NDArray[Any] | ShardedArray, positions: tuple[int, ...]) -> None:
+    def __init__(self, frames: Frames, positions: tuple[int, ...]) -> None:
         self._frames = frames
         self.positions = positions
 

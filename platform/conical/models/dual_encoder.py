@@ -23,7 +23,6 @@ from conical.models.fitting import load_clip
 from conical.models.freezing import freeze_matching
 from conical.models.heads import build_head
 from conical.models.heads.head import Clips, Features, Head, Texts
-from conical.models.image_tower import encode_frames, give_patches
 from conical.models.low_rank import add_lora, load_plain, merged_state_dict
 from conical.models.options import ModelOptions
 from conical.models.projection import build_projection
@@ -35,7 +34,8 @@ from conical.models.text_tower import (
     used_positions,
     vocabulary_size,
 )
-from conical.models.token_shift import TokenShift
+from conical.models.token_shift import MIN_STEP, TokenShift
+from conical.models.vision_tower import encode_frames, give_patches, wide
 from conical.models.weight_files import load_parts_beside
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ class DualEncoder(nn.Module):
         """What the text tower gives of each text, and of each word where the head asks for them."""
         if self.head.needs_words:
             sentence, words, is_word = encode_words(self.clip, tokens)
-            return Texts(sentence=sentence.float(), words=words.float(), is_word=is_word)
-        return Texts(sentence=encode_tokens(self.clip, tokens).float())
+            return Texts(sentence=wide(sentence), words=wide(words), is_word=is_word)
+        return Texts(sentence=wide(encode_tokens(self.clip, tokens)))
 
     # ---- projections and head
 
@@ -371,7 +371,8 @@ def _token_shift(clip: Any, num_layers: int) -> TokenShift | None:
     if num_layers == 0:
         return None
     grid = getattr(clip.visual, "grid_size", (7, 7))
-    return TokenShift(clip.visual, num_layers=num_layers, step=(1 + grid[0] * grid[1]) // 7).install()
+    step = max(MIN_STEP, (1 + grid[0] * grid[1]) // 7)  # as TS2-Net's code has it
+    return TokenShift(clip.visual, num_layers=num_layers, step=step).install()
 
 
 def _rest_frozen(module: nn.Module) -> None:

@@ -57,8 +57,10 @@ def _fit(clip: Any, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         if key in state and state[key].shape != own[key].shape and not _is_same_scalar(key, state[key], own[key])
     ]
     told = [
-        f"the model's {missing[0]!r} is not in the file ({len(missing)} of {len(own)} are missing)" if missing else "",
-        f"the model has no {foreign[0]!r} ({len(foreign)} of the file's {len(state)} are foreign)" if foreign else "",
+        f"the model's {_first(missing)} not in the file ({len(missing)} of {len(own)} are missing)" if missing else "",
+        f"the model has no {_first(foreign, 'or')} ({len(foreign)} of the file's {len(state)} are foreign)"
+        if foreign
+        else "",
         wrong[0] if wrong else "",
     ]
     if any(told):
@@ -70,6 +72,14 @@ def _fit(clip: Any, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         key: own[key] if key not in state else state[key].to(dtype=own[key].dtype).reshape(own[key].shape)
         for key in own
     }
+
+
+def _first(names: list[str], link: str = "") -> str:
+    """The first three names: `'a', 'b' are`, or with a link `'a', 'b' or 'c'`."""
+    told = [repr(name) for name in names[:3]]
+    if link:
+        return f" {link} ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
+    return f"{', '.join(told)} {'is' if len(told) == 1 else 'are'}"
 
 
 def _is_same_scalar(key: str, one: Tensor, other: Tensor) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # of TS2-Net's code: the patches that take the following frame's values stand this far behind those that take the
 # previous frame's
 _OFFSET = 3
+MIN_STEP = _OFFSET + 1
 
 
 def shift_tokens(
@@ -34,7 +35,7 @@ def shift_tokens(
     Args:
         x: (B * F, 1 + P, W), frames of a clip in the order of time, class token first.
         num_frames: F; of 1 nothing changes.
-        step: > 3.
+        step: >= `MIN_STEP`.
 
     Raises:
         ConfigError: `num_frames` does not divide the images, or `step` is too small.
@@ -130,5 +131,5 @@ def _layers(visual: nn.Module) -> list[Any]:
 
 
 def _check_step(step: int) -> None:
-    if step <= _OFFSET:
-        raise ConfigError(f"step must be > {_OFFSET}, got {step}")
+    if step < MIN_STEP:
+        raise ConfigError(f"step must be >= {MIN_STEP}, got {step}")

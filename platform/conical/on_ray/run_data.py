@@ -79,7 +79,7 @@ def load_data(
 def _seen(
     towers: FrozenTowers, source: DataSource, records: Sequence[VideoRecord], views: Views | None = None
 ) -> ShardedArray:
-    return towers.frames(source.frames_hash(records), len(records), lambda: source.frames(records), views=views)
+    return towers.frames(source.frames_hash(records), len(records), lambda: source.frames_once(records), views=views)
 
 
 def _seen_copies(

@@ -68,6 +68,8 @@ def prepare_environment() -> None:
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # ranks and trials keep the folder that the command runs in: paths of models in a config may be relative to it
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     # Ray repeats a task that its memory monitor ends for ever
     os.environ.setdefault("RAY_task_oom_retries", "3")

@@ -97,8 +97,9 @@ def data_source(experiment: Experiment, workspace: Workspace, *, has_supplements
         supplement_counts=found.counts,
         head_prompts=experiment.head_prompts if has_supplements else (),
         teacher=str(find_teacher(experiment, workspace).path) if experiment.loss.teacher and has_supplements else "",
-        num_frames=experiment.augment.num_frames,
+        num_frames=experiment.augment.num_scored_frames or experiment.augment.num_frames,
         map_folder=experiment.ray.frame_map_folder,
+        frame_access=experiment.ray.frame_access,
     )
 
 

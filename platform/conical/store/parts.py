@@ -69,8 +69,15 @@ def read_table(path: Path, *, columns: Sequence[str] | None = None, row_group: i
     """
     wanted = None if columns is None else list(columns)
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read(columns=wanted) if row_group is None else file.read_row_group(row_group, columns=wanted)
+        if row_group is None:
+            with pq.ParquetFile(path) as file:
+                table = file.read(columns=wanted)
+        else:
+            # a row group is read at once: what would share it out among threads takes longer than reading it
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                table = file.read_row_group(row_group, columns=wanted, use_threads=False)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is gone, removed since it was listed: run the step again") from error
     except (pa.ArrowException, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StoreError(f"{path} cannot be read ({reason}): delete this file and run the step again") from error

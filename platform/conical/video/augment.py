@@ -25,13 +25,16 @@ class AugmentOptions(Options):
         num_views: transformed copies of each clip that are drawn from, >= 1; 0: a new one for each row. With few, a
             frozen image tower embeds them once.
         num_frames: frames of a clip that a training step takes, one at random of each segment of the stored ones;
-            evaluation takes the centres of the segments. 0: all that are stored (`frames.num_frames`).
+            scoring takes the centres of the segments. 0: all that are stored (`frames.num_frames`).
+        num_scored_frames: frames of a clip that scoring takes, where they are to be others than training takes, >= 1;
+            0: as many as training takes.
     """
 
     rotation_degrees: float = 15.0
     flip_probability: float = 0.5
     num_views: int = 0
     num_frames: int = 0
+    num_scored_frames: int = 0
 
     def __post_init__(self) -> None:
         require(
@@ -41,6 +44,7 @@ class AugmentOptions(Options):
         require(0.0 <= self.flip_probability <= 1.0, f"flip_probability must be in [0, 1], got {self.flip_probability}")
         require(self.num_views >= 0, f"num_views must be >= 0, got {self.num_views}")
         require(self.num_frames >= 0, f"num_frames must be >= 0, got {self.num_frames}")
+        require(self.num_scored_frames >= 0, f"num_scored_frames must be >= 0, got {self.num_scored_frames}")
 
     def draw(self, rng: np.random.Generator) -> tuple[float, bool]:
         """An angle in degrees and whether to flip."""

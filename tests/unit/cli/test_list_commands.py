@@ -11,7 +11,7 @@ from conical.captioning import CAPTIONERS, PROMPTS
 from conical.cli.list_commands import LISTINGS
 from conical.cli.main import app
 from conical.datasets import DATASETS
-from conical.losses import LOSSES
+from conical.losses import EXTRAS, LOSSES
 from conical.models import HEADS, MODELS, ModelOptions
 from conical.models.dual_encoder import build_dual_encoder
 from conical.models.weight_files import save_encoder
@@ -19,7 +19,7 @@ from unit.runs.stored_runs import scored_run, write_workspace
 
 TABLES = {
     **{"datasets": DATASETS, "models": MODELS, "captioners": CAPTIONERS},
-    **{"prompts": PROMPTS, "losses": LOSSES, "heads": HEADS},
+    **{"prompts": PROMPTS, "losses": LOSSES, "extras": EXTRAS, "heads": HEADS},
 }
 
 

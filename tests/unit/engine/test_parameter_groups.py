@@ -207,6 +207,7 @@ def test_the_residual_network_of_open_clip_has_a_stem_of_three_convolutions() ->
 def test_lora_is_as_deep_as_its_weight_and_decayed(deep_clip) -> None:
     add_lora(deep_clip.encoder.clip, LoraOptions(rank=2, targets=("*.in_proj_weight", "token_embedding.weight")))
     found = rates(deep_clip, learning_rate=1.0, layer_decay=0.5)
+    assert set(rates(deep_clip, learning_rate=1.0, new_learning_rate=10.0).values()) == {10.0}
     stem = "encoder.clip.visual.transformer.resblocks.{}.attn.parametrizations.in_proj_weight.0.lora_a"
     assert [found[stem.format(block)] for block in range(4)] == [0.5**4, 0.5**3, 0.5**2, 0.5]
     parameters = dict(deep_clip.named_parameters())

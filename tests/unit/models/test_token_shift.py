@@ -178,7 +178,7 @@ def test_towers_of_other_kinds_are_refused() -> None:
 def test_numbers_out_of_range_are_refused(clip: open_clip.CLIP) -> None:
     with pytest.raises(ConfigError, match=r"num_layers must be in \[1, 3\], the layers of the tower, got 4"):
         TokenShift(clip.visual, num_layers=4)
-    with pytest.raises(ConfigError, match="step must be > 3, got 3"):
+    with pytest.raises(ConfigError, match="step must be >= 4, got 3"):
         TokenShift(clip.visual, step=3)
     with pytest.raises(ConfigError, match="num_frames must be >= 1, got 0"):
         TokenShift(clip.visual).set_frames(0)

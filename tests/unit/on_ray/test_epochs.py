@@ -33,7 +33,7 @@ def test_a_step_that_will_not_fit_is_told_before_it_is_made(
     epochs.run_epochs(
         experiment,
         data_source(experiment, workspace),
-        report=lambda report: said.append(f"epoch {report.epoch}"),
+        report=lambda report: said.append(f"epoch {report.epoch:g}"),
         side_by_side=2,
         warn=said.append,
     )

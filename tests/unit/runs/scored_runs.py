@@ -63,9 +63,16 @@ def write_workspace(experiment: Experiment, root: Path) -> Workspace:
     write_stores(
         experiment.replace({"frames.num_frames": recipe.num_frames, "frames.size": recipe.size}), workspace, SIZES
     )
+    write_supplements(experiment, workspace)
+    return workspace
+
+
+def write_supplements(experiment: Experiment, workspace: Workspace) -> None:
+    """A supplement of each prompt for each clip that the captioner has frames of."""
+    card = describe_captioner(experiment.captions)
     folder = experiment.dataset.folder
-    frames = FrameStore.open(workspace.frames(folder, recipe.hash))
-    records = read_manifest(workspace.manifest(folder))
+    frames = FrameStore.open(workspace.frames(folder, captioner_recipe(experiment, card).hash))
+    records = [one for one in read_manifest(workspace.manifest(folder)) if one.video_id in frames.video_ids()]
     clips = [(record.video_id, record.uri, record.captions) for record in records]
     rows = rows_of_clips(clips, options=experiment.captions, card=card, frames=frames)
     captions = {record.video_id: record.captions[0] for record in records}
@@ -92,7 +99,6 @@ def write_workspace(experiment: Experiment, root: Path) -> Workspace:
             for row in of_clip
         ],
     )
-    return workspace
 
 
 def write_run(experiment: Experiment, workspace: Workspace) -> RunFolder:

@@ -51,10 +51,17 @@ def test_the_memory_of_a_family_is_seen_and_that_of_others_is_not() -> None:
 def test_the_input_is_measured_on_each_way_from_disk_to_a_step(tmp_path: Path) -> None:
     result = bench_input(tmp_path, num_videos=8, batch_size=4, size=16)
     assert set(result["batches_per_second"]) == set(result["gigabytes_per_second"])
-    assert len(result["batches_per_second"]) == 7
+    assert len(result["batches_per_second"]) == 9
+    assert {name for name in result["ratios"] if "decoded ahead" in name} == {
+        f"{codec} decoded ahead to {other}" for codec in ("raw", "jpeg") for other in ("the plain loop", "the map")
+    }
+    sizes = result["megabytes_on_disk"]
+    assert sizes["map"] < sizes["raw"]
+    assert sizes["map"] == (128 + 8 * 10 * 16 * 16 * 3) / 1e6
     assert all(value > 0 for value in (*result["batches_per_second"].values(), *result["ratios"].values()))
     name, rate = next(iter(result["batches_per_second"].items()))
     assert f"| {name} | {rate:.1f} |" in input_page(result)
+    assert f"On disk: map {sizes['map']:,.0f} MB, raw" in input_page(result)
     assert result["what"] == "8 clips of 10 frames of 16 px (0 MB), batches of 4 (0 MB)"
 
 

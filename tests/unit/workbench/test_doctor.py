@@ -219,6 +219,14 @@ def test_small_shared_memory_is_told(tmp_path: Path) -> None:
     assert doctor.check_shared_memory(tmp_path / "absent").status == "ok"
 
 
+@pytest.mark.parametrize(("way", "detail"), [("auto", "GiB free"), ("map", "GiB free"), ("decode", "none is made")])
+def test_a_folder_for_frame_maps_is_looked_at_unless_none_is_made(tmp_path: Path, way: str, detail: str) -> None:
+    experiment = load_experiment(None, [f"ray.frame_access={way}"])
+    check = doctor.check_frame_maps(experiment, tmp_path)
+    assert check.status == "ok"
+    assert detail in check.detail
+
+
 @pytest.mark.parametrize("name", ["queue.py", "platform/__init__.py", "types.py"])
 def test_names_that_shadow_the_standard_library_fail(tmp_path: Path, name: str) -> None:
     file = tmp_path / name

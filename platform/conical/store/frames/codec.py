@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def encode_frame(frame: NDArray[np.uint8], *, codec: str, jpeg_quality: int) -> bytes:
@@ -19,7 +23,7 @@ def encode_frame(frame: NDArray[np.uint8], *, codec: str, jpeg_quality: int) -> 
     return buffer.getvalue()
 
 
-def decode_frame(payload: bytes, *, codec: str, height: int, width: int) -> NDArray[np.uint8]:
+def decode_frame(payload: bytes | pa.Buffer, *, codec: str, height: int, width: int) -> NDArray[np.uint8]:
     """The uint8 RGB frame (height, width, 3) of a payload.
 
     Raises:

@@ -34,6 +34,8 @@ SCHEMA = pa.schema(
 # what tells one row from another, and what is known of a row without reading its frames
 IDENTITY_COLUMNS = ("video_id", "fingerprint", "frames_hash")
 INDEX_COLUMNS = (*IDENTITY_COLUMNS, "is_padded")
+# what is read to see the frames
+PIXEL_COLUMNS = ("height", "width", "frames")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +99,34 @@ def decode_row(row: Mapping[str, Any], recipe: Mapping[str, Any], part: Path) ->
     Raises:
         StoreError: a payload is damaged; the message names `part`.
     """
-    size = {"height": row["height"], "width": row["width"]}
+    facts = {"codec": recipe["codec"], "height": row["height"], "width": row["width"], "part": part}
+    return np.stack([decode_payload(payload, **facts) for payload in row["frames"]])
+
+
+def decode_payload(payload: bytes | pa.Buffer, *, codec: str, height: int, width: int, part: Path) -> NDArray[np.uint8]:
+    """One frame of a stored row, uint8 (height, width, 3); of a raw one it is the payload's own memory.
+
+    Raises:
+        StoreError: the payload is damaged; the message names `part`.
+    """
     try:
-        return np.stack([decode_frame(payload, codec=recipe["codec"], **size) for payload in row["frames"]])
+        return decode_frame(payload, codec=codec, height=height, width=width)
     except ValueError as error:
         raise StoreError(f"{part} is damaged ({error}): delete this file and run ingest again") from error
+
+
+def require_one_shape(first: tuple[int, ...], other: tuple[int, ...]) -> None:
+    """Refuse a clip that does not fit beside the others.
+
+    Args:
+        first: (frame, height, width, 3) of the first clip.
+        other: of another clip.
+
+    Raises:
+        StoreError: they differ.
+    """
+    if other != first:
+        raise StoreError(
+            f"videos of one frame store must have one shape, got {first} and {other}: "
+            "delete the store and run ingest again"
+        )

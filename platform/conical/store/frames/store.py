@@ -24,8 +24,17 @@ from conical.core.atomic import write_text_atomic
 from conical.core.errors import StoreError
 from conical.core.hashing import canonical_json, stable_hash
 from conical.core.records import Failure, SampledFrames
-from conical.store.frames.map import open_frame_map
-from conical.store.frames.schema import INDEX_COLUMNS, SCHEMA, FrameRow, decode_row, encode_row, identity_of
+from conical.store.frames.decoded import DecodedFrames
+from conical.store.frames.map import is_map_affordable, open_frame_map
+from conical.store.frames.schema import (
+    INDEX_COLUMNS,
+    PIXEL_COLUMNS,
+    SCHEMA,
+    FrameRow,
+    decode_row,
+    encode_row,
+    identity_of,
+)
 from conical.store.parts import list_parts, read_table, remove_leftovers, write_row_groups
 from conical.store.quarantine import read_failure_file, write_failure_file
 
@@ -215,17 +224,36 @@ class FrameStore:
         Raises:
             StoreError: a video has no frames, sizes differ, or a part is damaged.
         """
-        places = self._places()
-        if missing := [video_id for video_id in video_ids if video_id not in places]:
-            raise StoreError(
-                f"{self.path} has no frames of {len(missing)} videos, such as {missing[0]!r}: run ingest first"
-            )
-        content = stable_hash([[video_id, places[video_id].frames_hash] for video_id in video_ids])
+        places = self._places_of(video_ids)
         return open_frame_map(
-            Path(cache_dir) / f"frames-{content}.npy",
-            num_videos=len(video_ids),
-            videos=lambda: self._stream([places[video_id] for video_id in video_ids]),
+            _map_path(video_ids, places, cache_dir), num_videos=len(places), videos=lambda: self._stream(places)
         )
+
+    def can_afford_map(self, video_ids: Sequence[str], cache_dir: str | Path) -> bool:
+        """Whether the array of `memory_map` is there already, or takes at most 20 GB and half of the free disk.
+
+        Raises:
+            StoreError: as `memory_map`.
+        """
+        path = _map_path(video_ids, self._places_of(video_ids), cache_dir)
+        return is_map_affordable(path, num_bytes=self.decoded(video_ids).nbytes)
+
+    def decoded(self, video_ids: Sequence[str]) -> DecodedFrames:
+        """The frames of many videos, equal to those of `memory_map`, read and decoded when they are asked for.
+
+        Needs no file beside the parts, which must stay while it is used.
+
+        Args:
+            video_ids: rows of the array, in this order.
+
+        Returns:
+            What is indexed like a uint8 array of (video, frame, height, width, 3).
+
+        Raises:
+            StoreError: a video has no frames, or the first part is damaged.
+        """
+        places = self._places_of(video_ids)
+        return DecodedFrames([(place.part, place.row) for place in places], codec=self.recipe["codec"])
 
     def _write_rows(self, name: str, tables: Sequence[pa.Table]) -> None:
         if not tables:
@@ -269,6 +297,14 @@ class FrameStore:
         self._known_parts, self._known_places = known, places
         return places
 
+    def _places_of(self, video_ids: Sequence[str]) -> list[_Place]:
+        places = self._places()
+        if missing := [video_id for video_id in video_ids if video_id not in places]:
+            raise StoreError(
+                f"{self.path} has no frames of {len(missing)} videos, such as {missing[0]!r}: run ingest first"
+            )
+        return [places[video_id] for video_id in video_ids]
+
     def _quarantined(self) -> dict[str, tuple[Failure, str]]:
         """By id. A unit's file is newer than `failures.parquet`; a video that has frames by now is not set aside."""
         failures: dict[str, tuple[Failure, str]] = {}
@@ -280,8 +316,15 @@ class FrameStore:
     def _stream(self, places: Sequence[_Place]) -> Iterator[NDArray[np.uint8]]:
         """Frames of one video after the other, (frame, height, width, 3)."""
         for place in places:
-            row = read_table(place.part, columns=("height", "width", "frames"), row_group=place.row).to_pylist()[0]
+            row = read_table(place.part, columns=PIXEL_COLUMNS, row_group=place.row).to_pylist()[0]
             yield decode_row(row, self.recipe, place.part)
+
+
+def _map_path(video_ids: Sequence[str], places: Sequence[_Place], cache_dir: str | Path) -> Path:
+    """The array file, named by its content."""
+    names = zip(video_ids, places, strict=True)
+    content = stable_hash([[video_id, place.frames_hash] for video_id, place in names])
+    return Path(cache_dir) / f"frames-{content}.npy"
 
 
 def _read_index(part: Path) -> dict[str, _Place]:

@@ -1,4 +1,8 @@
-"""How fast batches come out of the frame store, against a copy of the same bytes and against decoding stored JPEG."""
+"""How fast batches come out of the frame store, beside a copy of the same bytes.
+
+Stored frames of both codecs are read three ways: from the memory map, by threads that decode batches ahead, and by a
+plain loop that decodes one clip after the other.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,9 @@ import torch
 from conical.captioning.mix import HUMAN, PromptMix
 from conical.core.records import SampledFrames
 from conical.engine.batches import Batch, BatchPlan, TrainingSet
+from conical.engine.stored_frames import Frames
 from conical.store import FrameRow, FrameStore
+from conical.store.parts import list_parts
 from conical.video import FrameRecipe
 from conical.video.augment import AugmentOptions
 from conical.video.transform import rotate_and_flip
@@ -30,6 +36,8 @@ _NUM_SLOW_BATCHES = 3
 _LIMIT, _NEW = "memory copy into a buffer that is used again (the limit)", "memory copy into new memory"
 _WARM, _COLD = "shuffled batches, map in the page cache", "shuffled batches, first epoch after the cache was dropped"
 _AUGMENTED = "shuffled batches with their augmented copies"
+_AHEAD = {codec: f"shuffled batches, stored {codec} decoded ahead" for codec in ("jpeg", "raw")}
+_LOOP = {codec: f"stored {codec}, one clip after the other in a plain loop" for codec in ("jpeg", "raw")}
 
 
 def bench_input(folder: Path, *, num_videos: int = 400, batch_size: int = 32, size: int = 224) -> dict[str, Any]:
@@ -52,8 +60,8 @@ def bench_input(folder: Path, *, num_videos: int = 400, batch_size: int = 32, si
     seconds = {
         **_copies(path, batch_size),
         **_from_map(path, batch_size),
-        "stored JPEG, read and decoded": _read(stores["jpeg"], ids, batch_size),
-        "stored raw Parquet, read": _read(stores["raw"], ids, batch_size),
+        **{_AHEAD[codec]: _decode_ahead(store, ids, batch_size) for codec, store in stores.items()},
+        **{_LOOP[codec]: _read(store, ids, batch_size) for codec, store in stores.items()},
     }
     batch_bytes = batch_size * 10 * size * size * 3
     warm = seconds[_WARM]
@@ -61,12 +69,18 @@ def bench_input(folder: Path, *, num_videos: int = 400, batch_size: int = 32, si
         "what": f"{num_videos} clips of 10 frames of {size} px ({path.stat().st_size / 1e6:,.0f} MB), batches of "
         f"{batch_size} ({batch_bytes / 1e6:,.0f} MB)",
         "num_threads": torch.get_num_threads(),
+        "num_cores": os.cpu_count(),
+        "megabytes_on_disk": {"map": path.stat().st_size / 1e6, **{codec: _size_mb(stores[codec]) for codec in stores}},
         "batches_per_second": {name: 1 / value for name, value in seconds.items()},
         "gigabytes_per_second": {name: batch_bytes / 1e9 / value for name, value in seconds.items()},
         "ratios": {
             "shuffled batches to the limit": seconds[_LIMIT] / warm,
             "shuffled batches to a copy into new memory": seconds[_NEW] / warm,
-            "shuffled batches to stored JPEG": seconds["stored JPEG, read and decoded"] / warm,
+            **{
+                f"{codec} decoded ahead to {other}": seconds[than] / seconds[_AHEAD[codec]]
+                for codec in stores
+                for other, than in (("the plain loop", _LOOP[codec]), ("the map", _WARM))
+            },
             "time of a batch with its augmented copy to the batch alone": seconds[_AUGMENTED] / warm,
         },
     }
@@ -77,7 +91,8 @@ def input_page(result: Mapping[str, Any]) -> str:
     rates, bytes_rates = result["batches_per_second"], result["gigabytes_per_second"]
     rows = [[name, f"{rates[name]:.1f}", f"{bytes_rates[name]:.2f}"] for name in rates]
     ratios = "\n".join(f"- {what}: {value:.2f}" for what, value in result["ratios"].items())
-    head = f"{result['what']}; {result['num_threads']} threads."
+    sizes = ", ".join(f"{name} {size:,.0f} MB" for name, size in result["megabytes_on_disk"].items())
+    head = f"{result['what']}; {result['num_threads']} threads, {result['num_cores']} cores. On disk: {sizes}."
     return "\n\n".join([head, markdown_table(["", "batches/s", "GB/s"], rows), ratios]) + "\n"
 
 
@@ -121,8 +136,7 @@ def _from_map(path: Path, batch_size: int) -> dict[str, float]:
         # the system drops what nobody maps
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     frames = np.load(path, mmap_mode="r")
-    data = TrainingSet(frames=frames, texts=[{HUMAN: (("a caption",),)}] * len(frames))
-    plan = BatchPlan(data=data, mix=PromptMix(), augment=AugmentOptions(), batch_size=batch_size)
+    plan = _plan(frames, batch_size)
     started = time.perf_counter()
     _use_up(plan.batches(1))
     cold = (time.perf_counter() - started) / plan.steps_per_epoch
@@ -131,6 +145,21 @@ def _from_map(path: Path, batch_size: int) -> dict[str, float]:
         _COLD: cold,
         _AUGMENTED: _best(lambda: _augment(plan), _NUM_SLOW_BATCHES),
     }
+
+
+def _decode_ahead(store: FrameStore, ids: Sequence[str], batch_size: int) -> float:
+    """Seconds a batch as the training loop gets them, shuffled, without a map."""
+    plan = _plan(store.decoded(ids), batch_size)
+    return _best(lambda: _use_up(plan.batches(1)), plan.steps_per_epoch, repeats=1)
+
+
+def _plan(frames: Frames, batch_size: int) -> BatchPlan:
+    data = TrainingSet(frames=frames, texts=[{HUMAN: (("a caption",),)}] * len(frames))
+    return BatchPlan(data=data, mix=PromptMix(), augment=AugmentOptions(), batch_size=batch_size)
+
+
+def _size_mb(store: FrameStore) -> float:
+    return sum(part.stat().st_size for part in list_parts(store.path, "part")) / 1e6
 
 
 def _best(work: Callable[[], object], num_batches: int, *, repeats: int = _REPEATS) -> float:
@@ -154,7 +183,7 @@ def _augment(plan: BatchPlan) -> None:
 
 
 def _read(store: FrameStore, ids: Sequence[str], batch_size: int) -> float:
-    """Seconds a batch without the map: each row out of its Parquet part."""
+    """Seconds a batch in a plain loop: each row out of its Parquet part, and decoded."""
     order = np.random.default_rng(0).permutation(len(ids))[: batch_size * _NUM_SLOW_BATCHES]
 
     def work() -> None:

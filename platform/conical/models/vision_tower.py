@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from conical.core.errors import ConfigError
@@ -32,7 +33,12 @@ def encode_frames(clip: Any, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
     """
     out = clip.encode_image(pixels)
     if not isinstance(out, tuple):
-        return out.float(), None
+        return wide(out), None
     pooled, tokens = out
     projection = clip.visual.proj
-    return pooled.float(), (tokens if projection is None else tokens @ projection).float()
+    return wide(pooled), wide(tokens if projection is None else tokens @ projection)
+
+
+def wide(x: Tensor) -> Tensor:
+    """In float32, or wider if it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
