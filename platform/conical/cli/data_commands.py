@@ -51,7 +51,7 @@ def import_(
     settings = {
         "dataset.name": name,
         "dataset.root": str(root.expanduser().absolute()),
-        "dataset.reader": _pairs(option or []),
+        "dataset.reader": pairs(option or []),
         "dataset.allow_missing": allow_missing,
     }
     experiment = Experiment().replace(settings)
@@ -135,7 +135,12 @@ def stats(
         console.print(f"figure -> {path}", highlight=False, markup=False)
 
 
-def _pairs(options: list[str]) -> dict[str, str]:
+def pairs(options: list[str]) -> dict[str, str]:
+    """What `--option KEY=VALUE` says.
+
+    Raises:
+        ConfigError: one of them is no pair.
+    """
     found = {}
     for option in options:
         key, separator, value = option.partition("=")

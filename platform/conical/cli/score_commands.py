@@ -27,6 +27,19 @@ Families = Annotated[
 Subsets = Annotated[
     list[str] | None, typer.Option("--subset", help="leak-free, beside the whole of test; after data audit.")
 ]
+On = Annotated[
+    Path | None,
+    typer.Option("--on", metavar="FOLDER", help="Score on the dataset in this folder, not on the run's own."),
+]
+Reader = Annotated[str | None, typer.Option(help="With --on: a dataset card; without it frames.")]
+Options = Annotated[list[str] | None, typer.Option("--option", help="With --on: KEY=VALUE for the reader.")]
+Captions = Annotated[
+    Path | None, typer.Option(help="With --on: a CSV of columns video_id and caption (or sentence), or JSON.")
+]
+NumFrames = Annotated[int | None, typer.Option(help="With --on: frames a video; without it the run's number.")]
+Splits = Annotated[list[str] | None, typer.Option(help="With --on: test, the default, or val; may be repeated.")]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="With --on: go on without absent videos.")]
+AsJson = Annotated[bool, typer.Option("--json", help="With --on: JSON alone on standard output.")]
 
 
 def evaluate(
@@ -40,14 +53,56 @@ def evaluate(
     allow_trial: Annotated[
         bool, typer.Option("--allow-trial", help="Score a trial on test that its sweep did not choose; recorded.")
     ] = False,
+    on: On = None,
+    reader: Reader = None,
+    option: Options = None,
+    captions: Captions = None,
+    num_frames: NumFrames = None,
+    splits: Splits = None,
+    allow_missing: AllowMissing = False,
+    as_json: AsJson = False,
     config: Config = None,
     set_: Set = None,
     dry_run: DryRun = False,
     debug: Debug = False,
 ) -> None:
-    """Score finished runs on val and test: both directions, with intervals."""
+    """Score finished runs on val and test, or on another dataset (--on): both directions, with intervals."""
+    given = {
+        "--reader": reader,
+        "--option": option,
+        "--captions": captions,
+        "--num-frames": num_frames is not None,
+        "--splits": splits,
+        "--allow-missing": allow_missing,
+        "--json": as_json,
+    }
+    _refuse_without_dataset(on, [name for name, value in given.items() if value], runs or [], is_dry=dry_run)
     experiment, workspace = open_experiment(config, set_, reads=None if dry_run else ("name", "evaluate", "tracking"))
     experiment = _asked(experiment, protocol, family, subset)
+    if on is not None:
+        from conical.cli.data_commands import pairs
+        from conical.cli.evaluate_on_runs import evaluate_on_runs
+        from conical.runs.other_dataset import OtherDataset
+
+        asked = OtherDataset(
+            root=on,
+            name=reader or "frames",
+            reader=pairs(option or []),
+            captions=captions,
+            num_frames=num_frames,
+            allow_missing=allow_missing,
+        )
+        experiment = experiment.replace({"evaluate.splits": splits or ["test"]})
+        evaluate_on_runs(
+            experiment,
+            workspace,
+            asked,
+            names=runs or [],
+            repeat=repeat,
+            allow_trial=allow_trial,
+            as_json=as_json,
+        )
+        return
     if dry_run:
         _print_states(experiment, workspace, runs or [])
         return
@@ -154,6 +209,20 @@ def compare(
         console.print(note, highlight=False, markup=False)
     for note in stale_notes([*runs_a, *runs_b], name, workspace):
         console.print(note, highlight=False, markup=False)
+
+
+def _refuse_without_dataset(on: Path | None, given: list[str], runs: list[str], *, is_dry: bool) -> None:
+    """Refuse options that another dataset gives their meaning, and another dataset without a run."""
+    from conical.core.errors import ConfigError
+
+    if on is None and given:
+        raise ConfigError(
+            f"{', '.join(given)} would change nothing without --on FOLDER: name the dataset, or leave out"
+        )
+    if on is not None and not runs:
+        raise ConfigError("--on scores the runs that are named: give at least one RUN")
+    if on is not None and is_dry:
+        raise ConfigError("--dry-run does not look at another dataset: leave out --dry-run or --on")
 
 
 def _print_states(experiment: Experiment, workspace: Workspace, runs: list[str]) -> None:

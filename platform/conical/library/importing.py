@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from conical import datasets
 from conical.config import Experiment
@@ -14,8 +15,11 @@ from conical.core.hashing import file_fingerprint
 from conical.core.progress import Activity, Progress, Report, no_report
 from conical.core.records import DatasetSummary, VideoRecord
 from conical.datasets.checks.same_content import same_content
+from conical.datasets.options import DatasetOptions
 from conical.datasets.scenes.generate import generate_scenes
 from conical.store import DatasetBook, Workspace, manifest_hash, read_manifest, write_dataset_book, write_manifest
+
+Read: TypeAlias = Callable[[DatasetOptions, Path], tuple[list[VideoRecord], DatasetSummary]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +36,13 @@ class ImportedDataset:
     root: Path
 
 
-def import_dataset(experiment: Experiment, workspace: Workspace, report: Report = no_report) -> ImportedDataset:
+def import_dataset(
+    experiment: Experiment, workspace: Workspace, report: Report = no_report, *, read: Read | None = None
+) -> ImportedDataset:
     """Read the dataset's own files into the manifest; `scenes` is generated first if absent.
+
+    Args:
+        read: gives records and counts of a root; None: the dataset's card.
 
     Raises:
         DataError: files are missing or contradict themselves.
@@ -50,7 +59,7 @@ def import_dataset(experiment: Experiment, workspace: Workspace, report: Report 
             ),
         )
     report(Activity(stage="dataset", doing="reading annotations, looking for files"))
-    records, summary = datasets.read_dataset(options.name, root, allow_missing=options.allow_missing, **options.reader)
+    records, summary = (read or _read_by_card)(options, root)
     shared = tuple(f"{found.sentence}." for found in same_content(records, files=_alike(records, root)))
     summary = replace(summary, notes=(*summary.notes, *shared))
     manifest = workspace.manifest(options.folder)
@@ -67,6 +76,10 @@ def dataset_root(experiment: Experiment, workspace: Workspace) -> Path:
     if experiment.dataset.root:
         return Path(experiment.dataset.root).expanduser().absolute()
     return workspace.dataset(experiment.dataset.folder) / "source"
+
+
+def _read_by_card(options: DatasetOptions, root: Path) -> tuple[list[VideoRecord], DatasetSummary]:
+    return datasets.read_dataset(options.name, root, allow_missing=options.allow_missing, **options.reader)
 
 
 def _alike(records: Sequence[VideoRecord], root: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ import datetime
 from collections.abc import Iterator
 
 from conical.config import Experiment, parse_experiment
-from conical.core.errors import DataError
 from conical.core.progress import Activity, Progress, Report, no_report
 from conical.core.records import SplitCount
 from conical.engine.options import EvaluateOptions
@@ -18,7 +17,7 @@ from conical.on_ray.session import connect
 from conical.runs.completeness import completeness_of, split_counts
 from conical.runs.dependencies import EvaluationDependencies, data_source
 from conical.runs.looks import with_all_looks
-from conical.runs.refusals import is_losing_trial, leak_free_list, refuse_prompts
+from conical.runs.refusals import is_losing_trial, leak_free_list, refuse_prompts, refuse_unfinished
 from conical.runs.shared_clips import refuse_shared_choice, shared_clips, shared_notes
 from conical.runs.staleness import refuse_stale, stale_evaluations
 from conical.runs.supplements import find_supplements
@@ -56,10 +55,7 @@ def evaluate_run(
         StoreError: there is no audit for a leak-free subset.
     """
     record = run.read()
-    if not run.is_finished:
-        raise DataError(
-            f"run {record.key} ({record.label}) is {record.status}, not finished: train it to the end first"
-        )
+    refuse_unfinished(run)
     experiment = parse_experiment(record.config, origin=f"the settings of run {record.key}")
     refuse_prompts(experiment.captions.resolved_prompts(), options)
     names = options.names()

@@ -37,3 +37,17 @@ def with_all_looks(run: RunFolder, known: Mapping[str, tuple[TestLook, ...]] | N
     record = run.read()
     known = looks_by_training(run.path.parents[2]) if known is None else known
     return dataclasses.replace(record, looks=known.get(dependencies_of(record).key, record.looks))
+
+
+def with_looks_on(run: RunFolder, dataset: str) -> RunRecord:
+    """A run's record with the looks at test of another dataset, of every run that trained the same.
+
+    Args:
+        dataset: folder of the other dataset in the workspace.
+    """
+    record = run.read()
+    key = dependencies_of(record).key
+    others = [other for experiment in run.path.parents[2].glob("*") for other in list_runs(experiment)]
+    same = [other for other in others if dependencies_of(other.read()).key == key]
+    looks = [look for other in same for look in other.on(dataset).read_looks()]
+    return dataclasses.replace(record, looks=tuple(sorted(looks, key=lambda look: look.time)))

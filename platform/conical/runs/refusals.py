@@ -6,10 +6,23 @@ from collections.abc import Sequence
 
 from conical.captioning import Prompt
 from conical.config import Experiment
-from conical.core.errors import ProtocolError
+from conical.core.errors import DataError, ProtocolError
 from conical.engine.options import EvaluateOptions
 from conical.store import RunFolder, Sweep, Workspace, manifest_hash, read_manifest, read_sweep
 from conical.store.audits import LeakFree, read_leak_free
+
+
+def refuse_unfinished(run: RunFolder) -> None:
+    """Refuse a run that has no final encoder.
+
+    Raises:
+        DataError: it is not finished.
+    """
+    if not run.is_finished:
+        record = run.read()
+        raise DataError(
+            f"run {record.key} ({record.label}) is {record.status}, not finished: train it to the end first"
+        )
 
 
 def is_losing_trial(run: RunFolder, *, allow: bool) -> bool:

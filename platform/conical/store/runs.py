@@ -7,6 +7,7 @@
     <experiment>/runs/<key>/curve.json          one row per epoch
     <experiment>/runs/<key>/val_ranking.npz     ranks on val at the best epoch (trials of a sweep)
     <experiment>/runs/<key>/evaluation/<split>[-<subset>]-<protocol>[.<family>].{json,npz}
+    <experiment>/runs/<key>/evaluation_on/<dataset>/   the same of another dataset than its own, and looks.json
 
 The key is the hash of all that determines the result: settings, data, weights, code, and of a trial its sweep. So the
 same settings find the same folder again, and a run that is finished is not run twice.
@@ -29,6 +30,7 @@ from conical.store.rankings import RankedQueries
 
 # in a checkpoint, the folder of its best encoder; its files are those of a run's folder
 BEST = "best"
+_LOOKS = "looks.json"
 STATUSES = ("running", "finished", "stopped", "failed")
 
 
@@ -225,6 +227,60 @@ class RunFolder:
         """
         name = EvaluationName(split=split, protocol=protocol, family=family, subset=subset)
         return read_evaluation(self.evaluation_path(name))
+
+    def on(self, dataset: str) -> EvaluationsOn:
+        """What was scored on another dataset than the run's own; `evaluation_names` and tables never hold it.
+
+        Args:
+            dataset: folder of the dataset in the workspace.
+        """
+        return EvaluationsOn(self.path / "evaluation_on" / dataset)
+
+
+@dataclass(frozen=True)
+class EvaluationsOn:
+    """Reads and writes what one run scored on another dataset.
+
+    Args:
+        path: the folder; made when first written.
+    """
+
+    path: Path
+
+    def evaluation_path(self, name: EvaluationName) -> Path:
+        """The JSON half of an evaluation."""
+        return self.path / f"{name.part}-{name.scores}.json"
+
+    def write_evaluation(self, record: EvaluationRecord) -> None:
+        """Replace an evaluation, whole or not at all."""
+        write_evaluation(self.evaluation_path(record.name), record)
+
+    def read_evaluation(self, name: EvaluationName) -> EvaluationRecord | None:
+        """An evaluation, or None if this was not scored.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        return read_evaluation(self.evaluation_path(name))
+
+    def read_looks(self) -> tuple[TestLook, ...]:
+        """The scorings of this dataset's test split, oldest first.
+
+        Raises:
+            StoreError: their list is damaged.
+        """
+        path = self.path / _LOOKS
+        if not path.is_file():
+            return ()
+        try:
+            return tuple(TestLook(**look) for look in json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(f"{path} cannot be read ({error}): it counts the looks at test, mend it") from error
+
+    def add_look(self, look: TestLook) -> None:
+        """Note a further look."""
+        looks = [asdict(one) for one in (*self.read_looks(), look)]
+        write_text_atomic(self.path / _LOOKS, json.dumps(looks, indent=1))
 
 
 def list_runs(experiment: Path) -> list[RunFolder]:
