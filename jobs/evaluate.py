@@ -1,6 +1,7 @@
 """Score finished runs on val and test: the same as `conical evaluate`.
 
 python jobs/evaluate.py [--config FILE] [--set KEY=VALUE]
+python jobs/evaluate.py RUN --on FOLDER [--captions FILE] [--num-frames N]
 ray job submit -- python jobs/evaluate.py
 ray job submit --working-dir . -- python jobs/evaluate.py
 """

@@ -361,13 +361,18 @@ def autocast_of(precision: str, device: torch.device) -> AbstractContextManager[
     """bfloat16 where asked for, or where a GPU has it; float32 elsewhere. The loss itself is computed in float32.
 
     Raises:
-        ConfigError: bfloat16 is asked of a GPU that has none.
+        ConfigError: bfloat16 is asked where there is none: emulated, a step takes up to 30 times as long.
     """
-    has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    has_bfloat16 = _has_bfloat16(device)
     if precision == "bfloat16" and not has_bfloat16:
-        raise ConfigError(
-            f"optim.precision 'bfloat16' needs a GPU that has it, got {torch.cuda.get_device_name(device)}: use "
-            "'float32' or 'auto'"
-        )
+        what = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
+        raise ConfigError(f"optim.precision 'bfloat16' is not what {what} computes in: use 'float32' or 'auto'")
     is_wanted = precision == "bfloat16" or (precision == "auto" and device.type == "cuda" and has_bfloat16)
     return torch.autocast(device.type, dtype=torch.bfloat16) if is_wanted else nullcontext()
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from conical.core.errors import ConfigError
-from conical.models.architecture import config_preprocess, fault, known_name, model_config
+from conical.models.architecture import config_preprocess, fault, known_name, model_config, read_config
 from conical.models.batch_norm import hold_batch_norm, sync_batch_norm
 from conical.models.checkpoint_files import checkpoint_form, is_checkpoint_path
 from conical.models.fitting import load_clip
@@ -314,9 +314,14 @@ def check_model(options: ModelOptions) -> None:
     Raises:
         ConfigError: the model is unknown, or its weights are no tag of it and no file of weights.
     """
+    architecture, weights = options.card.architecture, options.card.weights
+    if architecture.endswith(".json") and is_checkpoint_path(weights):
+        read_config(architecture)  # what a file says needs no open_clip, which takes seconds to import
+        checkpoint_form(Path(weights))
+        return
     import open_clip
 
-    name, weights = known_name(options), options.card.weights
+    name = known_name(options)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if is_checkpoint_path(weights):
         checkpoint_form(Path(weights))

@@ -40,6 +40,8 @@ def connect(logs: Path, report: Report = no_report) -> None:
     address = ray_address()
     if address is None:
         refuse_long_socket_paths()
+        # nobody takes this machine away: an actor less
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     common["job_config"] = JobConfig(metadata={"workspace": str(logs.parent), "conical": __version__})
     environment = build_runtime_env(is_cluster=address is not None)

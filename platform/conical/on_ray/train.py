@@ -58,6 +58,7 @@ def train(
     check_fit(experiment, identity.source, world_size=experiment.ray.num_workers)
     if experiment.optim.epochs > 0:
         refuse_shared_choice(experiment, workspace)
+        tracker.load()
         # before the run is written anywhere: a cluster that is away or too small leaves nothing behind
         connect(workspace.logs, report)
         require_room(needs(experiment)["train"])

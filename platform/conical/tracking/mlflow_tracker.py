@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -63,11 +64,19 @@ class MlflowTracker:
         self.uri = uri
         self.experiment = experiment
         self.artifacts = artifacts
+        self._loading: threading.Thread | None = None
+
+    def load(self) -> None:
+        """Begin to import MLflow, in a thread: it takes seconds that others can wait in; opens and makes nothing."""
+        self._loading = threading.Thread(target=_import_mlflow, args=(self.uri,), daemon=True, name="loading of MLflow")
+        self._loading.start()
 
     @cached_property
     def client(self) -> MlflowClient:
         """The connection, opened when first needed: importing MLflow takes seconds."""
         _quieten()
+        if self._loading is not None:
+            self._loading.join()
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError  # MLflow lets those of a damaged database through
@@ -219,6 +228,14 @@ class MlflowTracker:
         """Ids of runs that are not ended."""
         running = self.client.search_runs([self.experiment_id], filter_string="attributes.status = 'RUNNING'")
         return [str(run.info.run_id) for run in running]
+
+
+def _import_mlflow(uri: str) -> None:
+    _quieten()
+    import mlflow
+
+    if uri.startswith("sqlite:"):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def legal_name(name: str) -> str:

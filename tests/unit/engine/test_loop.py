@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from conical.core.errors import StoreError, UserError
+from conical.core.errors import ConfigError, StoreError, UserError
+from conical.engine import loop
 from conical.engine.checkpoint import RunState, load_checkpoint
-from conical.engine.loop import train
+from conical.engine.loop import autocast_of, train
 from conical.engine.objective import Objective
 from conical.engine.optimiser import build_optimiser, share_of_peak
 from conical.engine.options import OptimOptions
@@ -334,6 +335,23 @@ def test_gains_biases_and_scales_are_not_decayed(new_encoder):
     names = {name for name, p in objective.named_parameters() if any(p is q for q in spared["params"])}
     assert "scales.tau_va.log_scale" in names
     assert "encoder.clip.ln_final.weight" in names
+
+
+@pytest.mark.parametrize("has_it", [False, True])
+def test_bfloat16_is_refused_where_there_is_none(monkeypatch, has_it):
+    monkeypatch.setattr(loop, "_has_bfloat16", lambda device: has_it)
+    cpu = torch.device("cpu")
+    for precision in ("auto", "float32"):
+        with autocast_of(precision, cpu):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+    if has_it:
+        with autocast_of("bfloat16", cpu):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    else:
+        with pytest.raises(
+            ConfigError, match=r"optim.precision 'bfloat16' is not what this CPU computes in: use 'float3"
+        ):
+            autocast_of("bfloat16", cpu)
 
 
 def test_the_rate_rises_then_falls_to_zero():
