@@ -46,6 +46,8 @@ def experiment():
             "captions.generation.max_new_tokens=24",
             "optim.epochs=4",
             "optim.batch_size=12",
+            # so that a killed worker goes on from the middle of an epoch
+            "optim.checkpoint_steps=1",
         ],
     )
 

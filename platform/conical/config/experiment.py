@@ -31,6 +31,9 @@ from conical.models.options import ModelOptions
 from conical.video.augment import AugmentOptions
 from conical.video.recipe import FrameRecipe
 
+# of `[optim]` and `[model]`: what a method is told by
+_RATES = ("learning_rate", "new_learning_rate", "rates")
+_TRAINED_PARTS = ("head", "head_settings", "freeze", "lora")
 # of `[captions]`: who wrote the supplements
 _CAPTIONER = ("captioner", "model")
 
@@ -98,7 +101,7 @@ class Experiment(Options):
 
     @property
     def title(self) -> str:
-        """The label, or loss, mix and whatever differs from their defaults in loss, rate, copies and captioner.
+        """The label, or loss, mix and whatever differs from its default in loss, head, rates, copies and captioner.
 
         >>> Experiment().replace({"mix": {"human": 1.0}, "loss.tau_tv": 90.0, "optim.learning_rate": 1e-5}).title
         'CEO, 1 human, tau_tv 90, learning_rate 1e-05'
@@ -109,8 +112,9 @@ class Experiment(Options):
             return f"{self.model.name} as loaded"
         shares = " + ".join(f"{share:.2g} {source}" for source, share in self.mix.items())
         changed = self.differences()
-        told = dict(changed.get("loss", {})) | flatten(changed.get("augment", {}), "augment.")
-        told |= {name: value for name, value in changed.get("optim", {}).items() if name == "learning_rate"}
+        told = flatten(changed.get("loss", {})) | flatten(changed.get("augment", {}), "augment.")
+        told |= {name: value for name, value in changed.get("optim", {}).items() if name in _RATES}
+        told |= flatten({name: value for name, value in changed.get("model", {}).items() if name in _TRAINED_PARTS})
         if set(self.mix.sources()) - {HUMAN}:
             told |= {name: value for name, value in changed.get("captions", {}).items() if name in _CAPTIONER}
         told.pop("name", None)
