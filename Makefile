@@ -38,11 +38,16 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# a process per core for what starts no Ray; each Ray has the machine to itself
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
+
 test: check
-	HF_HUB_OFFLINE=1 $(BIN)/pytest -m "not slow"
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -m "not slow and not ray and not end_to_end" $(PARALLEL)
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -m "not slow and (ray or end_to_end)"
 
 test-all: check
-	HF_HUB_OFFLINE=1 $(BIN)/pytest
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -m "not ray and not end_to_end" $(PARALLEL)
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -m "ray or end_to_end"
 
 demo: setup
 	@HF_HUB_OFFLINE=1 $(BIN)/conical demo
@@ -56,6 +61,7 @@ bench: setup
 	$(BIN)/python jobs/bench_caption.py
 	$(BIN)/python jobs/bench_metrics.py
 	$(BIN)/python jobs/bench_text_tower.py
+	$(BIN)/python jobs/bench_train.py
 
 docs: setup
 	$(BIN)/python jobs/build_docs.py

@@ -179,7 +179,7 @@ def test_a_set_below_a_value_is_refused() -> None:
         ("seed=-1", "seed must be >= 0, got -1"),
         ("name=a/b", "name must be letters, digits, '-', '_' or '.', got 'a/b'"),
         ("loss.tau_tv=400", r"loss.tau_tv must be in \[1, 100\], got 400"),
-        ("loss.name=ce", r"loss.name must be one of ceo, info_nce; got 'ce'.*Did you mean 'ceo'\?"),
+        ("loss.name=ce", r"loss.name must be one of ceo, info_nce, sigmoid, dmae; got 'ce'.*Did you mean 'ceo'\?"),
         ("optim.batch_size=1", "optim.batch_size must be >= 2"),
         ("optim.batch_size=51", "optim.batch_size must be a multiple of ray.num_workers = 2, got 51"),
         ("optim.epochs=-1", "optim.epochs must be >= 0, got -1"),
