@@ -12,6 +12,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # without it Ray writes a token into the home that switches authentication on for later clusters
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+# processes of a parallel run are told the width of a terminal they have not got
+os.environ.pop("COLUMNS", None)
 # many small products: on few cores more threads only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from distributed import batch_norm_worker
+from distributed.test_gather import run_ranks
 
-PLATFORM = Path(__file__).parents[2] / "platform"
 RANKS = 2
 TOLERANCE = 1e-9
 
 
-def run_ranks(folder: Path) -> list[dict[str, dict[str, torch.Tensor]]]:
-    """Start the ranks, wait, and load what each wrote."""
-    environment = {**os.environ, "PYTHONPATH": str(PLATFORM), "OMP_NUM_THREADS": "1"}
-    if Path("/sys/class/net/lo").exists():
-        environment["GLOO_SOCKET_IFNAME"] = "lo"  # as in test_gather
-    program = [sys.executable, batch_norm_worker.__file__]
-    processes = [
-        subprocess.Popen(
-            [*program, str(number), str(RANKS), str(folder)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for number in range(RANKS)
-    ]
-    try:
-        outputs = [process.communicate(timeout=180)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output
-    return [torch.load(folder / f"rank{number}.pt", weights_only=True) for number in range(RANKS)]
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return run_ranks(tmp_path_factory.mktemp("ranks"))
+    return run_ranks(RANKS, tmp_path_factory.mktemp("ranks"), program=batch_norm_worker.__file__)
 
 
 @pytest.fixture(scope="module")

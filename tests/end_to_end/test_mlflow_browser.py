@@ -39,6 +39,9 @@ class Served:
     report: str
 
 
+pytestmark = pytest.mark.end_to_end
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     require_chromium()

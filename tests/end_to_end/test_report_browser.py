@@ -13,6 +13,8 @@ from conical.reports import write_report
 from headless_chromium import Chromium, Page, open_chromium
 from unit.reports.report_factory import LABELS, report
 
+pytestmark = pytest.mark.end_to_end
+
 # CSS colours as the browser computes them, and WCAG 2.1's relative luminance and contrast ratio
 POOREST_CONTRAST = """
 (() => {
