@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conical.config import Experiment
-from conical.core.errors import UserError
+from conical.core.errors import ClusterError, UserError
 from conical.core.progress import Report, no_report
 from conical.engine.source import DataSource
 from conical.on_ray.failures import explain
@@ -28,6 +28,7 @@ from conical.tracking import MlflowTracker
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # a rank that died must not leave the others waiting for ever
 _POLL_SECONDS = 0.5
+_SECONDS_AFTER_REFUSAL = 30.0
 _MEMORY_SETTINGS = "optim.batch_size, frames.num_frames or ray.num_workers"
 
 
@@ -146,10 +147,12 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
                 for message in ask(mailbox.take.remote()) or ():
                     waiting.end()
                     if "refused" in message:
-                        outcome |= message
+                        outcome |= {"refused_at": time.monotonic(), **message}
                     else:
                         _pass_on(message, log, told)
-                if is_over:
+                # a rank that met no error may wait for those that have gone
+                is_waiting = time.monotonic() - outcome.get("refused_at", time.monotonic()) > _SECONDS_AFTER_REFUSAL
+                if is_over or is_waiting:
                     break
                 thread.join(_POLL_SECONDS)
     finally:
@@ -162,10 +165,15 @@ def _fit(experiment: Experiment, identity: RunIdentity, log: RunLog, *, storage:
         raise explain(error, stage="training", lower=_MEMORY_SETTINGS, since=started) from error
     told.doing("storing the best epoch")
     result = outcome["result"]
-    assert result.metrics["key"] == identity.key, (result.metrics["key"], identity.key)
-    checkpoint = Path(result.checkpoint.path)
-    for message in json.loads((checkpoint / TOLD).read_text(encoding="utf-8")):
-        _pass_on(message, log, told)  # what a mailbox took along that was ended itself
+    if result.checkpoint is not None:
+        assert result.metrics["key"] == identity.key, (result.metrics["key"], identity.key)
+        checkpoint = Path(result.checkpoint.path)
+        for message in json.loads((checkpoint / TOLD).read_text(encoding="utf-8")):
+            _pass_on(message, log, told)  # what a mailbox took along that was ended itself
+    if not log.is_whole:  # an error was told to a mailbox that was ended itself
+        raise ClusterError(
+            "training ended before its last epoch, and why was lost: see logs/ray.log, then run it again"
+        )
     identity.folder.take_encoder(RunFolder(checkpoint / BEST))
     shutil.rmtree(storage / _train_name(identity))  # optimiser state of a finished run serves nothing
 

@@ -84,5 +84,5 @@ def run_rank(config: dict[str, Any]) -> None:
         try:
             train()
         except UserError as error:
-            # as a value: Train would start the ranks again, to meet the same error
-            tell({"refused": str(error)})
+            # as a value: Train would start the ranks again, to meet the same error. Of any rank: others may have none
+            ask(config["mailbox"].put.remote({"refused": str(error)}))

@@ -93,8 +93,8 @@ class RunLog:
     @property
     def is_whole(self) -> bool:
         """Whether training came to its own end: all epochs, or patience lost."""
-        if self.last_epoch >= self._optim.epochs:
-            return True
+        if not self._curve or self.last_epoch >= self._optim.epochs:
+            return bool(self._curve)
         best = max(range(len(self._curve)), key=lambda number: merit(self._metric, self._curve[number][self._metric]))
         return 0 < self._optim.patience <= self.num_epochs - 1 - best
 
